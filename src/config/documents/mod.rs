@@ -1,0 +1,15 @@
+//! The documents as they are written: one type for each table, the source of the JSON Schemas.
+
+mod inventory;
+mod playbook;
+mod releases;
+mod role;
+mod step;
+
+pub use inventory::{BecomeDoc, Day, Group, HostEntry, Inventory, Profile, Settings, Value, Window};
+pub use playbook::{
+    AfterData, Amount, BeforeData, Budget, Canary, CanaryHosts, OnFailure, Playbook, Promote, RolloutDoc, Scope,
+};
+pub use releases::{Release, ReleaseKind, Releases};
+pub use role::{Role, RoleCheck};
+pub use step::{OneOrMany, Requirement, Retry, StepDoc};

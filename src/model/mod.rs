@@ -1,0 +1,25 @@
+//! The words of the product: names, versions, effects, outcomes. No input, no output.
+
+mod command;
+mod duration;
+mod effect;
+mod exit;
+mod failure;
+mod names;
+mod outcome;
+mod receipt;
+mod secret;
+mod text;
+mod version;
+
+pub use command::{RemoteCommand, quote};
+pub use duration::Span;
+pub use effect::Effect;
+pub use exit::ExitCode;
+pub use failure::{Failure, FailureClass};
+pub use names::{GroupName, HostName, NameError, ProfileName, RunId, RunNumber, StepId, Tag};
+pub use outcome::{HostOutcome, StepOutcome, Verdict};
+pub use receipt::Receipt;
+pub use secret::{Redactor, Secret, SecretId, SecretSource};
+pub use text::{clean, clean_line};
+pub use version::Version;

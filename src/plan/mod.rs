@@ -1,0 +1,161 @@
+//! Documents to the plan: immutable, complete, plain data. The engine decides nothing it does not say.
+
+use indexmap::IndexMap;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::documents::{AfterData, BeforeData, Promote, Requirement, Retry, Scope},
+    model::{Effect, HostName, SecretId, SecretSource, Span, StepId, Version},
+    steps::{Action, Check},
+    transport::Target,
+};
+
+/// What a run will do, completely.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Plan {
+    /// Version of this format.
+    pub format: u32,
+    /// `sha256:` of everything else in the plan. See [`Plan::seal`].
+    pub digest: String,
+    pub made_at: Timestamp,
+    pub title: String,
+    /// What for: `apply`, `check`, `rollback`.
+    pub purpose: Purpose,
+    #[serde(default)]
+    pub role: Option<String>,
+    #[serde(default)]
+    pub action: Option<String>,
+    #[serde(default)]
+    pub wanted: Option<Version>,
+    pub waves: Vec<Wave>,
+    pub hosts: IndexMap<HostName, HostPlan>,
+    pub rollout: Rollout,
+    /// Things a person should know, in words: risks, what is not covered.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    Apply,
+    Check,
+    Rollback,
+}
+
+/// Hosts taken before the next barrier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Wave {
+    /// `canary`, `wave 1`, ...
+    pub name: String,
+    pub hosts: Vec<HostName>,
+    pub soak: Span,
+    pub promote: Promote,
+}
+
+/// The rules of the rollout, resolved to numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rollout {
+    pub at_once: usize,
+    pub budget: FailureBudget,
+    pub before_data: BeforeData,
+    pub after_data: AfterData,
+    pub scope: Scope,
+}
+
+/// How many hosts of each class may go wrong; the next one halts. `None`: no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FailureBudget {
+    pub failed: Option<usize>,
+    pub unreachable: Option<usize>,
+    pub inconclusive: Option<usize>,
+    /// So many hosts with the same error halt at once.
+    pub same_failure: Option<usize>,
+}
+
+/// What will happen on one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HostPlan {
+    pub target: Target,
+    pub profile: String,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Where secrets of this host come from. Values are never here.
+    #[serde(default)]
+    pub secrets: IndexMap<SecretId, SecretSource>,
+    /// Reads the installed version: its first line of output.
+    #[serde(default)]
+    pub version: Option<Action>,
+    /// The version found while planning; `None` when not asked or not known.
+    #[serde(default)]
+    pub found: Option<Version>,
+    #[serde(default)]
+    pub gates: Vec<PlannedCheck>,
+    pub steps: Vec<PlannedStep>,
+    /// The product's health: baseline before, proof after.
+    #[serde(default)]
+    pub checks: Vec<PlannedCheck>,
+    /// Index of the first step after which pointing the code back is no rollback.
+    #[serde(default)]
+    pub point_of_no_return: Option<usize>,
+}
+
+/// One step on one host, every value known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PlannedStep {
+    pub id: StepId,
+    pub name: String,
+    pub effect: Effect,
+    pub timeout: Span,
+    #[serde(default)]
+    pub idle_timeout: Option<Span>,
+    pub action: Action,
+    pub undo: PlannedUndo,
+    /// User to become; `None` is the login user.
+    #[serde(default)]
+    pub run_as: Option<String>,
+    pub repeat_safe: bool,
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    #[serde(default)]
+    pub requires: Vec<Requirement>,
+}
+
+/// How a step will be taken back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlannedUndo {
+    /// The step changes nothing.
+    Nothing,
+    /// The kind's own undo.
+    ByProgram,
+    /// By these steps, in order.
+    By(Vec<PlannedStep>),
+    Impossible {
+        reason: String,
+    },
+}
+
+/// One check, every value known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PlannedCheck {
+    pub name: String,
+    pub check: Check,
+    /// Longest time of one try.
+    pub timeout: Span,
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    /// Not part of the baseline.
+    #[serde(default)]
+    pub after_only: bool,
+    #[serde(default)]
+    pub run_as: Option<String>,
+}

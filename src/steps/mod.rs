@@ -1,0 +1,299 @@
+//! One file for each kind of step: what it looks at, what it does, how it is taken back.
+//!
+//! A kind knows nothing of playbooks, waves, events or terminals. Its arguments are data from a
+//! document; the strings in them are templates until the plan renders them.
+
+mod check;
+pub mod command;
+mod env;
+mod fetch;
+mod file;
+mod http;
+mod notify;
+mod script;
+mod wait;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{Effect, Failure, Receipt, Redactor, Span, Verdict},
+    transport::{Session, TransportError},
+};
+
+pub use check::{Check, CommandCheck, DiskCheck, Probe, SshCheck, TcpCheck};
+pub use command::Command;
+pub use env::Env;
+pub use fetch::Fetch;
+pub use file::File;
+pub use http::HttpCheck;
+pub use notify::Notify;
+pub use script::Script;
+pub use wait::Wait;
+
+/// What a step does: one variant for each kind. Written in documents as the key of the kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    Command(Command),
+    Script(Script),
+    File(File),
+    Fetch(Fetch),
+    Env(Env),
+    Check(Check),
+    Wait(Wait),
+    Notify(Notify),
+}
+
+impl Action {
+    pub fn kind(&self) -> &dyn StepKind {
+        match self {
+            Self::Command(kind) => kind,
+            Self::Script(kind) => kind,
+            Self::File(kind) => kind,
+            Self::Fetch(kind) => kind,
+            Self::Env(kind) => kind,
+            Self::Check(kind) => kind,
+            Self::Wait(kind) => kind,
+            Self::Notify(kind) => kind,
+        }
+    }
+
+    pub fn kind_mut(&mut self) -> &mut dyn StepKind {
+        match self {
+            Self::Command(kind) => kind,
+            Self::Script(kind) => kind,
+            Self::File(kind) => kind,
+            Self::Fetch(kind) => kind,
+            Self::Env(kind) => kind,
+            Self::Check(kind) => kind,
+            Self::Wait(kind) => kind,
+            Self::Notify(kind) => kind,
+        }
+    }
+
+    /// The key that names the kind in documents, and in tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "command",
+            Self::Script(_) => "script",
+            Self::File(_) => "file",
+            Self::Fetch(_) => "fetch",
+            Self::Env(_) => "env",
+            Self::Check(_) => "check",
+            Self::Wait(_) => "wait",
+            Self::Notify(_) => "notify",
+        }
+    }
+}
+
+/// How a template's values are put into its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Template {
+    /// Text for a shell: `{{x}}` becomes one quoted word.
+    Shell,
+    /// Any other text: `{{x}}` becomes the value as it is.
+    Text,
+}
+
+/// A kind of step.
+#[async_trait]
+pub trait StepKind: Send + Sync {
+    /// Visits every string that is a template, in the order of the document. `key` is the path of
+    /// the string within the step (`undo`, `url`, `set.TAG`), for messages.
+    fn templates(&mut self, visit: &mut dyn FnMut(Template, &str, &mut String));
+
+    /// Lists what is wrong with the arguments beyond their types, each with the key concerned.
+    fn problems(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    /// Reads the local files that the step needs into itself, or notes their digest and size.
+    /// Called by the plan, once, after rendering. Paths are relative to `base` (the document's folder).
+    fn load(&mut self, base: &std::path::Path) -> Result<(), StepError> {
+        let _ = base;
+        Ok(())
+    }
+
+    /// Says in one line what the step does, for plans and tables. Secrets are placeholders.
+    fn summary(&self) -> String;
+
+    /// The effect a step of this kind has unless the document says otherwise.
+    fn effect(&self) -> Effect;
+
+    /// Longest time the step may take unless the document says otherwise.
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(300)
+    }
+
+    /// Whether running it twice does no more than running it once.
+    fn is_repeat_safe(&self) -> bool;
+
+    /// How the step can be taken back when the document names no undo.
+    fn undo(&self) -> Undoing;
+
+    /// The step as work: a program for the host, or something the controller does itself.
+    fn work(&self) -> Work<'_>;
+}
+
+/// What is wrong with an argument of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the key within the step: `mode`, `http.url`.
+    pub key: String,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// How a kind of step is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undoing {
+    /// The step changes nothing.
+    Nothing,
+    /// By the `undo` text of its [`HostProgram`].
+    ByProgram,
+    /// Not at all, and why.
+    Impossible { reason: &'static str },
+}
+
+/// Who does the work of a step.
+pub enum Work<'a> {
+    /// A program for the host's `sh`; may travel together with its neighbours.
+    Host(HostProgram),
+    /// Work that needs the controller.
+    Controller(&'a dyn ControllerWork),
+}
+
+/// A step as shell text, complete: values are quoted, secrets are references to variables.
+///
+/// Every text runs under `sh` with its own directory as `$LONGSHORE_STEP_DIR`: private, empty at
+/// first, the same for `act` and `undo` of one step. `act` keeps there what `undo` needs. Standard
+/// input is empty. Nothing but POSIX and the step's own command is assumed of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostProgram {
+    /// Looks before acting: exit 0 there is nothing to do, 10 there is, anything else cannot tell.
+    /// What it prints says what would change (`--check`, `--diff`). Changes nothing. `None`: always act.
+    pub look: Option<String>,
+    /// Does it: exit 0 done. Prints `longshore-receipt KEY VALUE` lines for its receipt.
+    pub act: String,
+    /// Takes it back, also when `act` was cut half way: exit 0 done. `None`: see [`StepKind::undo`].
+    pub undo: Option<String>,
+    /// A large file to bring to `$LONGSHORE_STEP_DIR/upload` first, by name of the local file.
+    pub upload: Option<Upload>,
+}
+
+/// Exit status of a `look` that found something to do.
+pub const LOOK_TO_DO: u32 = 10;
+
+/// A local file that is streamed to the host before the step, resumed where it stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    pub from: PathBuf,
+    pub size: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+}
+
+/// A step the controller does itself, with or without a session to the host.
+#[async_trait]
+pub trait ControllerWork: Send + Sync {
+    /// Looks only: what `--check` shows. `Ok(None)` means there is nothing to do.
+    async fn look(&self, reach: &Reach<'_>) -> Result<Option<String>, StepError>;
+
+    /// Does it.
+    async fn act(&self, reach: &Reach<'_>) -> Result<Done, StepError>;
+}
+
+/// What a step the controller does can reach.
+pub struct Reach<'a> {
+    pub session: &'a Arc<dyn Session>,
+    pub redactor: &'a Redactor,
+    /// The user to become for what runs on the host.
+    pub run_as: Option<(String, Option<crate::model::Secret>)>,
+    /// Facts of the run for notices: `run`, `host`, `phase`, ...
+    pub words: &'a BTreeMap<String, String>,
+    /// Where this run keeps files on the controller (fetched files, evidence), private.
+    pub local: PathBuf,
+    pub progress: &'a (dyn Fn(Progress) + Send + Sync),
+}
+
+/// What happens inside a step, for the live display only. May be dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// A line the host said.
+    Line(String),
+    /// Bytes moved, of how many.
+    Bytes { done: u64, of: u64 },
+    /// What a waiting check saw last.
+    Waiting(String),
+}
+
+/// How a step that worked ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Done {
+    pub changed: bool,
+    pub receipt: Receipt,
+    /// Verdict of a check step, with what was seen.
+    pub probe: Option<Probed>,
+}
+
+/// What one probe saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    pub verdict: Verdict,
+    /// What was seen, in one line: `status 200 in 12 ms`, `expected 200, got 503`.
+    pub seen: String,
+}
+
+/// Why a step did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("cannot read `{path}`")]
+    LocalFile {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot write `{path}`")]
+    LocalWrite {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program of the step ended badly; the last lines it said follow.
+    #[error("`{program}` ended with {status}")]
+    Ended { program: String, status: crate::transport::Status, output: Vec<String> },
+    #[error("{what}: {seen}")]
+    Check { what: String, verdict: Verdict, seen: String },
+    #[error("{what} was not so within {}", Span(*limit))]
+    WaitedInVain { what: String, limit: Duration, seen: String },
+    #[error("the secret `{0}` has no value here")]
+    Secret(String),
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl StepError {
+    /// Turns the error into data.
+    pub fn to_failure(&self) -> Failure {
+        use crate::model::FailureClass as Class;
+        let class = match self {
+            Self::Transport(error) => error.class(),
+            Self::LocalFile { .. } | Self::LocalWrite { .. } => Class::Controller,
+            Self::Ended { .. } | Self::Refused(_) => Class::Step,
+            Self::Check { .. } | Self::WaitedInVain { .. } => Class::Check,
+            Self::Secret(_) => Class::Input,
+        };
+        let failure = Failure::from_error(class, self);
+        match self {
+            Self::Ended { output, .. } => failure.output(output.clone()),
+            Self::WaitedInVain { seen, .. } => failure.because(format!("last seen: {seen}")),
+            _ => failure,
+        }
+    }
+}

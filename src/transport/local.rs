@@ -1,0 +1,1 @@
+//! Runs commands on the controller itself, for hosts without an SSH server of their own.

@@ -1,0 +1,1 @@
+//! Reaches hosts over russh. No type of russh leaves this folder.
