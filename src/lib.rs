@@ -7,6 +7,8 @@
 //! [`ledger`] before the next thing is done. Everything a person sees is a [`report`] folded from those
 //! events. [`lab`] is a fleet of embedded SSH servers to try all of it on; [`cli`] wires the parts.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::exit, clippy::print_stdout, clippy::print_stderr))]
+
 pub mod cli;
 pub mod config;
 pub mod durable;

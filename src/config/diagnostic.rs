@@ -2,6 +2,8 @@
 
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
+use crate::model::HostName;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -28,11 +30,20 @@ pub struct Diagnostic {
     pub label: Option<String>,
     /// What to change; names a key, a value or a command.
     pub hint: Option<String>,
+    /// Hosts for which it shows, where it does not for all.
+    pub hosts: Vec<HostName>,
 }
 
 impl Diagnostic {
     pub fn error(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, message: message.into(), place: None, label: None, hint: None }
+        Self {
+            severity: Severity::Error,
+            message: message.into(),
+            place: None,
+            label: None,
+            hint: None,
+            hosts: Vec::new(),
+        }
     }
 
     pub fn warning(message: impl Into<String>) -> Self {
@@ -56,4 +67,20 @@ impl Diagnostic {
         self.hint = Some(hint.into());
         self
     }
+}
+
+/// Puts diagnostics into the order in which a person reads the files: by file as first told, then by line.
+pub(super) fn in_reading_order(diagnostics: &mut [Diagnostic]) {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for place in diagnostics.iter().filter_map(|diagnostic| diagnostic.place.as_ref()) {
+        if !files.contains(&place.file) {
+            files.push(place.file.clone());
+        }
+    }
+    diagnostics.sort_by_cached_key(|diagnostic| {
+        let place = diagnostic.place.as_ref();
+        place.map_or((usize::MAX, 0), |place| {
+            (files.iter().position(|file| *file == place.file).unwrap_or(usize::MAX), place.range.start)
+        })
+    });
 }

@@ -4,6 +4,8 @@
 //! and a kind that this version does not know reads as [`Happening::Unknown`].
 
 mod state;
+#[cfg(test)]
+pub(crate) mod story;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +17,10 @@ use crate::model::{
     Effect, ExitCode, Failure, HostName, HostOutcome, Receipt, RunId, Span, StepId, StepOutcome, Verdict, Version,
 };
 
-pub use state::{HostState, IllegalEvent, RunState, StepState, WaveState};
+pub use state::{
+    Activity, CheckState, CommandState, Halt, Health, HostState, IllegalEvent, Interruption, Refusal, RunState,
+    SentSegment, StepState, UndoState, WaveState,
+};
 
 /// One fact of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +50,13 @@ pub enum Happening {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         hosts: BTreeMap<HostName, HostLine>,
     },
+    /// The run was taken up again, by `resume` or `retry`, for these hosts.
+    RunResumed {
+        by: String,
+        /// `resume` or `retry`.
+        purpose: String,
+        hosts: Vec<HostName>,
+    },
     WaveStarted {
         wave: usize,
         name: String,
@@ -72,7 +84,12 @@ pub enum Happening {
         seen: String,
         took: Span,
     },
-    /// A step is about to start. Recorded before the host hears of it.
+    /// Steps are about to be sent to the host together. Recorded before the host hears of them.
+    SegmentSent {
+        segment: String,
+        steps: Vec<SentStep>,
+    },
+    /// A step was started, or is about to be.
     StepStarted {
         step: StepId,
         name: String,
@@ -93,6 +110,14 @@ pub enum Happening {
         /// Last lines of output, cleaned, secrets hidden.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         output: Vec<String>,
+    },
+    /// What became of a step whose result nobody knew, and how that was found out.
+    StepFound {
+        step: StepId,
+        attempt: u32,
+        /// It is done; otherwise it is not, and may be tried again.
+        done: bool,
+        evidence: String,
     },
     /// The host failed, and its done steps are being taken back, last first.
     UnwindStarted {
@@ -147,6 +172,9 @@ pub enum Happening {
         err: String,
         /// Bytes printed in all on both streams.
         total: u64,
+        /// Bytes of them that were not kept, where `out` or `err` says so.
+        #[serde(default, skip_serializing_if = "is_none_left_out")]
+        left_out: u64,
         took: Span,
     },
     /// No new host will be started, and why.
@@ -164,6 +192,84 @@ pub enum Happening {
     /// A kind that this version does not know.
     #[serde(other)]
     Unknown,
+}
+
+impl Happening {
+    /// The names of all kinds, as JSON has them in `event`. Documented in `docs/events.md`.
+    pub const KINDS: [&'static str; 25] = [
+        "run-started",
+        "run-resumed",
+        "wave-started",
+        "host-started",
+        "connected",
+        "fact-read",
+        "check-finished",
+        "segment-sent",
+        "step-started",
+        "step-finished",
+        "step-found",
+        "unwind-started",
+        "undo-started",
+        "undo-finished",
+        "link-lost",
+        "link-restored",
+        "host-finished",
+        "soak-started",
+        "soak-finished",
+        "wave-finished",
+        "command-finished",
+        "halted",
+        "interrupted",
+        "run-finished",
+        "unknown",
+    ];
+
+    /// Returns the name of the kind, one of [`Happening::KINDS`].
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::RunStarted { .. } => "run-started",
+            Self::RunResumed { .. } => "run-resumed",
+            Self::WaveStarted { .. } => "wave-started",
+            Self::HostStarted { .. } => "host-started",
+            Self::Connected { .. } => "connected",
+            Self::FactRead { .. } => "fact-read",
+            Self::CheckFinished { .. } => "check-finished",
+            Self::SegmentSent { .. } => "segment-sent",
+            Self::StepStarted { .. } => "step-started",
+            Self::StepFinished { .. } => "step-finished",
+            Self::StepFound { .. } => "step-found",
+            Self::UnwindStarted { .. } => "unwind-started",
+            Self::UndoStarted { .. } => "undo-started",
+            Self::UndoFinished { .. } => "undo-finished",
+            Self::LinkLost { .. } => "link-lost",
+            Self::LinkRestored { .. } => "link-restored",
+            Self::HostFinished { .. } => "host-finished",
+            Self::SoakStarted { .. } => "soak-started",
+            Self::SoakFinished { .. } => "soak-finished",
+            Self::WaveFinished { .. } => "wave-finished",
+            Self::CommandFinished { .. } => "command-finished",
+            Self::Halted { .. } => "halted",
+            Self::Interrupted { .. } => "interrupted",
+            Self::RunFinished { .. } => "run-finished",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_none_left_out(bytes: &u64) -> bool {
+    *bytes == 0
+}
+
+/// One step of a segment that was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SentStep {
+    pub step: StepId,
+    pub attempt: u32,
+    /// It takes the step back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undo: bool,
 }
 
 /// Why a run started no more hosts.

@@ -1,15 +1,24 @@
 //! Documents to the plan: immutable, complete, plain data. The engine decides nothing it does not say.
 
+mod compile;
+#[cfg(test)]
+mod tests;
+mod waves;
+
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
+/// The words of documents that plans keep as they are.
+pub use crate::config::documents::{AfterData, BeforeData, Promote, Requirement, Retry, Scope};
 use crate::{
-    config::documents::{AfterData, BeforeData, Promote, Requirement, Retry, Scope},
     model::{Effect, HostName, SecretId, SecretSource, Span, StepId, Version},
     steps::{Action, Check},
     transport::Target,
 };
+
+pub use compile::{FORMAT, Order, compile, target};
 
 /// What a run will do, completely.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +30,9 @@ pub struct Plan {
     pub digest: String,
     pub made_at: Timestamp,
     pub title: String,
+    /// The playbook's file, as it was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playbook: Option<std::path::PathBuf>,
     /// What for: `apply`, `check`, `rollback`.
     pub purpose: Purpose,
     #[serde(default)]
@@ -86,6 +98,12 @@ pub struct HostPlan {
     pub profile: String,
     #[serde(default)]
     pub tags: Vec<String>,
+    /// What identifies the install on its machine: all who change it meet in one lease.
+    #[serde(default)]
+    pub install: String,
+    /// Where longshore keeps its state on the host, when not in the usual place.
+    #[serde(default)]
+    pub state_dir: Option<String>,
     /// Where secrets of this host come from. Values are never here.
     #[serde(default)]
     pub secrets: IndexMap<SecretId, SecretSource>,
@@ -140,6 +158,9 @@ pub enum PlannedUndo {
     By(Vec<PlannedStep>),
     Impossible {
         reason: String,
+        /// The plan's author accepted it: what the step leaves does no harm.
+        #[serde(default)]
+        waived: bool,
     },
 }
 
@@ -158,4 +179,53 @@ pub struct PlannedCheck {
     pub after_only: bool,
     #[serde(default)]
     pub run_as: Option<String>,
+}
+
+impl HostPlan {
+    /// A host with nothing to do but to be reached.
+    pub fn bare(target: Target, profile: String) -> Self {
+        Self {
+            target,
+            profile,
+            tags: Vec::new(),
+            install: String::new(),
+            state_dir: None,
+            secrets: IndexMap::new(),
+            version: None,
+            found: None,
+            gates: Vec::new(),
+            steps: Vec::new(),
+            checks: Vec::new(),
+            point_of_no_return: None,
+        }
+    }
+}
+
+impl PlannedStep {
+    /// Whether the plan's author accepted that the step is not taken back.
+    pub fn undo_is_waived(&self) -> bool {
+        matches!(self.undo, PlannedUndo::Impossible { waived: true, .. })
+    }
+}
+
+impl Plan {
+    /// Computes the digest over everything else and puts it in.
+    #[must_use]
+    pub fn seal(mut self) -> Self {
+        self.digest = self.compute_digest();
+        self
+    }
+
+    /// Whether the plan is what it was when it was sealed.
+    pub fn is_intact(&self) -> bool {
+        self.digest == self.compute_digest()
+    }
+
+    fn compute_digest(&self) -> String {
+        let mut bare = serde_json::to_value(self).expect("a plan is plain data");
+        bare["digest"] = serde_json::Value::Null;
+        let bytes = serde_json::to_vec(&bare).expect("a value is plain data");
+        let hash = Sha256::digest(&bytes);
+        hash.iter().fold("sha256:".to_owned(), |digest, byte| digest + &format!("{byte:02x}"))
+    }
 }

@@ -1,1 +1,32 @@
-//! See the crate's map.
+//! Everything that a person or a program sees, folded from the plan and the events.
+//!
+//! Reports are pure: they are handed a state, a plan or events, and a [`Page`] to fit on, and give
+//! text back. Only [`Live`] and [`EventWriter`] write, to what they are handed.
+
+pub mod diagnostics;
+mod differences;
+mod exec;
+mod grid;
+mod history;
+mod hosts;
+mod json;
+mod live;
+mod page;
+mod plan;
+mod sweep;
+mod table;
+#[cfg(test)]
+mod tests;
+mod trouble;
+pub mod words;
+
+pub use differences::differences;
+pub use exec::exec;
+pub use history::{RunRow, heading, history, show};
+pub use hosts::{HostRow, hosts};
+pub use json::EventWriter;
+pub use live::{Feed, Feeder, Feeding, Live, Progress, feed, follow};
+pub use page::Page;
+pub use plan::{Detail, plan};
+pub use sweep::sweep;
+pub use table::results;

@@ -3,14 +3,31 @@
 //! A kind knows nothing of playbooks, waves, events or terminals. Its arguments are data from a
 //! document; the strings in them are templates until the plan renders them.
 
+mod answer;
 mod check;
 pub mod command;
+mod difference;
+mod disk;
 mod env;
+mod exchange;
 mod fetch;
 mod file;
 mod http;
+mod json;
+mod local_file;
 mod notify;
+mod probe_command;
+mod probe_ssh;
+mod replace;
 mod script;
+mod shape;
+mod shell;
+#[cfg(test)]
+mod stand;
+mod tcp;
+#[cfg(test)]
+mod trial;
+mod upload;
 mod wait;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
@@ -24,14 +41,20 @@ use crate::{
     transport::{Session, TransportError},
 };
 
-pub use check::{Check, CommandCheck, DiskCheck, Probe, SshCheck, TcpCheck};
+pub use check::Check;
 pub use command::Command;
+pub use disk::DiskCheck;
 pub use env::Env;
 pub use fetch::Fetch;
-pub use file::File;
-pub use http::HttpCheck;
-pub use notify::Notify;
+pub use file::{File, FileState};
+pub use http::{HttpCheck, Side};
+pub use notify::{Notify, NotifyFailure};
+pub use probe_command::CommandCheck;
+pub use probe_ssh::SshCheck;
 pub use script::Script;
+pub use shape::{Size, Statuses, Texts};
+pub use tcp::TcpCheck;
+pub use upload::upload;
 pub use wait::Wait;
 
 /// What a step does: one variant for each kind. Written in documents as the key of the kind.
@@ -112,7 +135,8 @@ pub trait StepKind: Send + Sync {
     }
 
     /// Reads the local files that the step needs into itself, or notes their digest and size.
-    /// Called by the plan, once, after rendering. Paths are relative to `base` (the document's folder).
+    /// Called by the plan, once, before [`StepKind::templates`]: a file that is a template is visited
+    /// there. Paths are relative to `base` (the document's folder) and are not templates.
     fn load(&mut self, base: &std::path::Path) -> Result<(), StepError> {
         let _ = base;
         Ok(())
@@ -126,7 +150,7 @@ pub trait StepKind: Send + Sync {
 
     /// Longest time the step may take unless the document says otherwise.
     fn timeout(&self) -> Duration {
-        Duration::from_secs(300)
+        Duration::from_mins(5)
     }
 
     /// Whether running it twice does no more than running it once.
@@ -134,6 +158,12 @@ pub trait StepKind: Send + Sync {
 
     /// How the step can be taken back when the document names no undo.
     fn undo(&self) -> Undoing;
+
+    /// Makes what a `look` printed readable: with `LONGSHORE_DIFF=1` in its environment a `look` may send
+    /// content, in a form that only the kind can read. Run the output of every `look` through this.
+    fn difference(&self, looked: &str) -> String {
+        looked.to_owned()
+    }
 
     /// The step as work: a program for the host, or something the controller does itself.
     fn work(&self) -> Work<'_>;
@@ -146,6 +176,25 @@ pub struct Problem {
     pub key: String,
     pub message: String,
     pub hint: Option<String>,
+}
+
+impl Problem {
+    pub fn new(key: &str, message: impl Into<String>) -> Self {
+        Self { key: key.to_owned(), message: message.into(), hint: None }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Puts the problem below a key of what contains the arguments.
+    #[must_use]
+    pub fn below(mut self, key: &str) -> Self {
+        self.key = if self.key.is_empty() { key.to_owned() } else { format!("{key}.{}", self.key) };
+        self
+    }
 }
 
 /// How a kind of step is taken back.
@@ -218,6 +267,11 @@ pub struct Reach<'a> {
     /// Where this run keeps files on the controller (fetched files, evidence), private.
     pub local: PathBuf,
     pub progress: &'a (dyn Fn(Progress) + Send + Sync),
+}
+
+/// Makes what a step's `look` printed readable. See [`StepKind::difference`].
+pub fn difference(action: &Action, looked: &str) -> String {
+    action.kind().difference(looked)
 }
 
 /// What happens inside a step, for the live display only. May be dropped.

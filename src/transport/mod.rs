@@ -11,7 +11,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::model::{FailureClass, HostName, RemoteCommand, Secret};
 
@@ -51,6 +51,21 @@ pub struct SshTarget {
     pub connect_timeout: Option<crate::model::Span>,
     pub host_key_alias: Option<String>,
     pub forward_agent: bool,
+    /// How to log in at those jump hosts of which the inventory says it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jump_logins: Vec<JumpLogin>,
+}
+
+/// How to log in at a jump host that is a host of the inventory itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JumpLogin {
+    /// The jump host as it stands in [`SshTarget::jump`].
+    pub jump: String,
+    pub identity_files: Vec<PathBuf>,
+    pub password: Option<crate::model::SecretSource>,
+    pub connect_timeout: Option<crate::model::Span>,
+    pub host_key_alias: Option<String>,
 }
 
 /// Become another user by `sudo`.
@@ -79,6 +94,34 @@ pub trait Session: Send + Sync {
     /// `Ok` means that the host said how it ended. Everything else, a lost link included, is an
     /// error, and the program may still run.
     async fn run(&self, exec: Exec, output: &mut (dyn Output + '_)) -> Result<Ended, TransportError>;
+
+    /// Runs a program whose standard input is `exec.stdin` and then everything `from` yields.
+    ///
+    /// Made for what is too large for memory. The end of input follows only when all of `from` was
+    /// read: if reading fails, the program is cut off. Unless overridden, `from` is read whole first.
+    async fn push(&self, from: &mut (dyn AsyncRead + Send + Unpin), mut exec: Exec) -> Result<Ended, TransportError> {
+        from.read_to_end(&mut exec.stdin).await.map_err(|source| TransportError::Local { doing: "reading", source })?;
+        self.run(exec, &mut ()).await
+    }
+
+    /// Runs a program and writes its standard output to `into`, none of it kept in [`Ended`].
+    ///
+    /// What is written before an error stays written. Unless overridden, the output is held whole first.
+    async fn pull(&self, exec: Exec, into: &mut (dyn AsyncWrite + Send + Unpin)) -> Result<Ended, TransportError> {
+        let mut held = Vec::new();
+        let mut ended = self
+            .run(exec, &mut |stream, bytes: &[u8]| {
+                if stream == Stream::Out {
+                    held.extend_from_slice(bytes);
+                }
+            })
+            .await?;
+        let local = |source| TransportError::Local { doing: "writing", source };
+        into.write_all(&held).await.map_err(local)?;
+        into.flush().await.map_err(local)?;
+        ended.out = Captured { total: ended.out.total, ..Captured::default() };
+        Ok(ended)
+    }
 
     /// Connects from the host to `address:port`, as the host sees it.
     async fn open_tcp(&self, address: &str, port: u16) -> Result<Box<dyn ByteStream>, TransportError>;
@@ -301,7 +344,7 @@ pub enum TransportError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{what} took longer than {}", crate::model::Span(*limit))]
+    #[error("{what} took longer than {}", shown(*limit))]
     ConnectTimeout { what: String, limit: Duration },
     #[error("the SSH handshake with {address} failed")]
     Handshake {
@@ -329,9 +372,12 @@ pub enum TransportError {
     NoStatus,
     #[error("the host refused to open a channel: {0}")]
     Channel(String),
-    #[error("the program did not end within {}", crate::model::Span(*limit))]
+    /// The host answered with something else: a forced command, an account without a shell.
+    #[error("the host did not run the program: it ended with {status}{}", quoted(.said))]
+    NotRun { status: Status, said: String },
+    #[error("the program did not end within {}", shown(*limit))]
     TimedOut { limit: Duration },
-    #[error("the program said nothing for {}", crate::model::Span(*limit))]
+    #[error("the program said nothing for {}", shown(*limit))]
     Idle { limit: Duration },
     #[error("cannot start `{program}` on the controller")]
     Spawn {
@@ -339,8 +385,29 @@ pub enum TransportError {
         #[source]
         source: std::io::Error,
     },
+    /// The controller's own end of a stream failed.
+    #[error("{doing} the controller's end of the stream failed")]
+    Local {
+        doing: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("{0}")]
     Configuration(String),
+}
+
+fn quoted(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(" and said `{text}`") }
+}
+
+/// A limit in whole seconds, where it is what was left of one.
+fn shown(limit: Duration) -> crate::model::Span {
+    let seconds = (limit.as_millis() + 500) / 1000;
+    crate::model::Span(if seconds == 0 {
+        limit
+    } else {
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX))
+    })
 }
 
 impl TransportError {
@@ -355,7 +422,8 @@ impl TransportError {
             Self::Authentication { .. } => FailureClass::Authentication,
             Self::Become { .. } => FailureClass::Become,
             Self::NoStatus => FailureClass::Unknown,
-            Self::Channel(_) | Self::Spawn { .. } => FailureClass::Step,
+            Self::Channel(_) | Self::NotRun { .. } | Self::Spawn { .. } => FailureClass::Step,
+            Self::Local { .. } => FailureClass::Controller,
             Self::TimedOut { .. } | Self::Idle { .. } => FailureClass::TimedOut,
             Self::Configuration(_) => FailureClass::Input,
         }
@@ -379,15 +447,21 @@ impl TransportError {
                 Some("set `become.password` in the inventory, or allow the user in sudoers".to_owned())
             }
             Self::Connect { .. } | Self::ConnectTimeout { .. } => {
-                Some(format!("check `address` and `port` of `{host}`; `longshore retry --unreached` tries again later"))
+                Some(format!("check `address` and `port` of `{host}`, and that it is up"))
             }
+            Self::NotRun { .. } => Some(format!(
+                "`{host}` needs an account with a POSIX shell and no forced command; see `command=` in authorized_keys"
+            )),
             _ => None,
         }
     }
 
     /// Whether the program may have run, or still run, although this error came back.
     pub fn leaves_doubt(&self) -> bool {
-        matches!(self, Self::LinkLost { .. } | Self::NoStatus | Self::TimedOut { .. } | Self::Idle { .. })
+        matches!(
+            self,
+            Self::LinkLost { .. } | Self::NoStatus | Self::TimedOut { .. } | Self::Idle { .. } | Self::Local { .. }
+        )
     }
 }
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::step::{OneOrMany, StepDoc};
 use crate::model::{GroupName, HostName, ProfileName, SecretSource, Span, Tag};
 
-/// An inventory file. All files of the folder are merged; the same host in two of them is an error.
+/// The hosts, and everything that is to be said of them. All files of `inventory/` are read as one; the same
+/// host in two of them is an error.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Inventory {
@@ -23,36 +24,47 @@ pub struct Inventory {
     pub profiles: IndexMap<ProfileName, Profile>,
 }
 
-/// What can be said of a host at every level: defaults, group, host. The nearer level wins; variables merge by name.
+/// What can be said of a host at every level: defaults, groups from the outermost in, the host itself. The
+/// nearer level wins; variables merge by name, and tags add up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
-    /// User to log in as.
+    /// User to log in as. What `~/.ssh/config` says, or else your own name, when left out.
     pub user: Option<String>,
-    /// Port of the SSH server.
+    /// Port of the SSH server. 22 when left out, unless `~/.ssh/config` says otherwise.
+    #[schemars(range(min = 1))]
     pub port: Option<u16>,
+    /// How the product is installed there. `host` when left out.
     pub profile: Option<ProfileName>,
-    /// Labels. Those of all levels add up.
+    /// Free labels for selectors. Those of all levels add up.
     pub tags: Vec<Tag>,
-    /// Variables for templates.
+    /// Variables for templates, by name.
     pub vars: IndexMap<String, Value>,
-    /// Jump hosts in order, each a host of the inventory or `[user@]address[:port]`.
+    /// Jump hosts in order, each a host of the inventory or `[user@]address[:port]`. The `ProxyJump` of
+    /// `~/.ssh/config` when left out.
     pub jump: Option<OneOrMany<String>>,
-    /// Host on which this host's commands run, or `controller`.
+    /// Where this host's commands run instead of on itself: `controller`, or a host of the inventory. The host
+    /// itself when left out, and the controller with the profiles `fly` and `cloud-run`.
     pub via: Option<String>,
-    /// Key files on the controller to offer first.
+    /// Key files on the controller to offer first, relative to the project or below `~/`.
     pub identity_files: Vec<PathBuf>,
     /// Where the login password comes from. Never the password itself.
     pub password: Option<SecretSource>,
-    /// Run steps as another user, by sudo.
+    /// The user that steps run as, by sudo. The login user when left out.
     #[serde(rename = "become")]
     pub run_as: Option<BecomeDoc>,
-    /// Longest time for connecting and logging in.
+    /// Longest time for connecting and logging in, all tries together. `--connect-timeout` when left out.
     pub connect_timeout: Option<Span>,
-    /// Name under which the host key is kept, where several addresses share one.
+    /// Name under which the host key stands in `known_hosts`, where several addresses share one. The address
+    /// when left out.
     pub host_key_alias: Option<String>,
+    /// Folder in which longshore keeps its state on the host: absolute, on a local disk. `/var/lib/longshore` for
+    /// root and `~/.local/state/longshore` for others when left out, and for steps that run as another user than
+    /// the host's others.
+    pub state_dir: Option<String>,
+    /// Lets the host use the SSH agent of the controller. `false` when left out.
     pub forward_agent: Option<bool>,
-    /// When a run may start on the host.
+    /// When a run may start on the host. Read and checked, and not yet acted on.
     pub window: Option<OneOrMany<Window>>,
 }
 
@@ -62,21 +74,66 @@ pub struct Settings {
 pub struct HostEntry {
     /// Address, or name in `~/.ssh/config`. The host's own name when left out.
     pub address: Option<String>,
+    /// User to log in as. What `~/.ssh/config` says, or else your own name, when left out.
     pub user: Option<String>,
+    /// Port of the SSH server. 22 when left out, unless `~/.ssh/config` says otherwise.
+    #[schemars(range(min = 1))]
     pub port: Option<u16>,
+    /// How the product is installed there. `host` when left out.
     pub profile: Option<ProfileName>,
+    /// Free labels for selectors, beside those of the defaults and of its groups.
     pub tags: Vec<Tag>,
+    /// Variables for templates, by name. They win over all others.
     pub vars: IndexMap<String, Value>,
+    /// Jump hosts in order, each a host of the inventory or `[user@]address[:port]`; `[]` for none of the
+    /// inventory's. Those of its groups, or the `ProxyJump` of `~/.ssh/config`, when left out.
     pub jump: Option<OneOrMany<String>>,
+    /// Where this host's commands run instead of on itself: `controller`, or a host of the inventory. The host
+    /// itself when left out, and the controller with the profiles `fly` and `cloud-run`.
     pub via: Option<String>,
+    /// Key files on the controller to offer first, relative to the project or below `~/`.
     pub identity_files: Vec<PathBuf>,
+    /// Where the login password comes from. Never the password itself.
     pub password: Option<SecretSource>,
+    /// The user that steps run as, by sudo. The login user when left out.
     #[serde(rename = "become")]
     pub run_as: Option<BecomeDoc>,
+    /// Longest time for connecting and logging in, all tries together. `--connect-timeout` when left out.
     pub connect_timeout: Option<Span>,
+    /// Name under which the host key stands in `known_hosts`, where several addresses share one. The address
+    /// when left out.
     pub host_key_alias: Option<String>,
+    /// Folder in which longshore keeps its state on the host: absolute, on a local disk. `/var/lib/longshore` for
+    /// root and `~/.local/state/longshore` for others when left out, and for steps that run as another user than
+    /// the host's others.
+    pub state_dir: Option<String>,
+    /// Lets the host use the SSH agent of the controller. `false` when left out.
     pub forward_agent: Option<bool>,
+    /// When a run may start on the host. Read and checked, and not yet acted on.
     pub window: Option<OneOrMany<Window>>,
+}
+
+impl HostEntry {
+    /// Returns what can be said at every level, to lay it over the groups and defaults.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            user: self.user.clone(),
+            port: self.port,
+            profile: self.profile.clone(),
+            tags: self.tags.clone(),
+            vars: self.vars.clone(),
+            jump: self.jump.clone(),
+            via: self.via.clone(),
+            identity_files: self.identity_files.clone(),
+            password: self.password.clone(),
+            run_as: self.run_as.clone(),
+            connect_timeout: self.connect_timeout,
+            host_key_alias: self.host_key_alias.clone(),
+            state_dir: self.state_dir.clone(),
+            forward_agent: self.forward_agent,
+            window: self.window.clone(),
+        }
+    }
 }
 
 /// A named set of hosts.
@@ -91,10 +148,11 @@ pub struct Group {
     pub settings: Settings,
 }
 
-/// Become another user for every step on the host.
+/// Becomes another user, by sudo, for every step on the host that does not say otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BecomeDoc {
+    /// User to become. `root` when left out.
     #[serde(default = "root")]
     pub user: String,
     /// Where the password for sudo comes from, if it asks for one. Never the password itself.
@@ -107,6 +165,9 @@ fn root() -> String {
 }
 
 /// How a product is installed on a host, as data: which steps each verb is.
+///
+/// A profile builds on another by `extends`: verbs, variables and what is required are taken from there by
+/// name, and those of the same name are replaced.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Profile {
@@ -114,7 +175,10 @@ pub struct Profile {
     pub about: Option<String>,
     /// Profile whose variables and verbs hold where this one says nothing.
     pub extends: Option<ProfileName>,
+    /// Values of the variables that the verbs use. They win over the role's, and lose to the playbook's and the host's.
     pub vars: IndexMap<String, Value>,
+    /// Variables that a host or a role must set, each with what it is for.
+    pub requires: IndexMap<String, String>,
     /// What this installation can do: each verb is a step or a list of steps.
     pub verbs: IndexMap<String, OneOrMany<StepDoc>>,
 }
@@ -126,11 +190,21 @@ pub struct Profile {
 #[serde(transparent)]
 pub struct Value(pub serde_json::Value);
 
-/// A time in which a run may start on a host.
+impl Value {
+    /// Returns where the secret comes from, if the value is a reference to one.
+    ///
+    /// Documents are checked when they are read: whatever has the key `secret` is a proper reference.
+    pub fn secret(&self) -> Option<SecretSource> {
+        let source = self.0.as_object()?.get("secret")?;
+        serde_json::from_value(source.clone()).ok()
+    }
+}
+
+/// A time in which a run may start on a host, or must not. Read and checked, and not yet acted on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Window {
-    /// Days and ranges of days: `Mon-Thu`, `Sat,Sun`. Every day when left out.
+    /// Days and ranges of days, in English and of three letters: `Mon-Thu`, `Sat,Sun`. Every day when left out.
     #[serde(default)]
     pub days: Option<String>,
     /// Local time it opens, `HH:MM`.
@@ -139,7 +213,7 @@ pub struct Window {
     pub to: String,
     /// IANA time zone: `Europe/Berlin`.
     pub zone: String,
-    /// `allow` (the default) or `deny`.
+    /// `allow` or `deny`. `allow` when left out.
     #[serde(default)]
     pub kind: Option<String>,
 }
@@ -154,4 +228,61 @@ pub enum Day {
     Fri,
     Sat,
     Sun,
+}
+
+impl Window {
+    /// Returns the days on which the window opens; the text that is no day when there is one.
+    pub fn parsed_days(&self) -> Result<Vec<Day>, String> {
+        let Some(days) = &self.days else { return Ok(Day::ALL.to_vec()) };
+        let mut all = Vec::new();
+        for part in days.split(',').map(str::trim) {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            let (from, to) = (Day::parse(from)?, Day::parse(to)?);
+            // `Fri-Mon` goes on over the end of the week.
+            for step in 0..7 {
+                let day = Day::ALL[(from as usize + step) % 7];
+                if !all.contains(&day) {
+                    all.push(day);
+                }
+                if day == to {
+                    break;
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Day {
+    pub const ALL: [Self; 7] = [Self::Mon, Self::Tue, Self::Wed, Self::Thu, Self::Fri, Self::Sat, Self::Sun];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+        let found = names.iter().position(|name| text.eq_ignore_ascii_case(name));
+        found.map(|index| Self::ALL[index]).ok_or_else(|| text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn days(text: &str) -> Result<Vec<Day>, String> {
+        let window = Window {
+            days: Some(text.to_owned()),
+            from: "01:00".to_owned(),
+            to: "04:00".to_owned(),
+            zone: "UTC".to_owned(),
+            kind: None,
+        };
+        window.parsed_days()
+    }
+
+    #[test]
+    fn days_are_names_and_ranges_that_may_pass_the_weekend() {
+        assert_eq!(days("Mon-Wed, sat"), Ok(vec![Day::Mon, Day::Tue, Day::Wed, Day::Sat]));
+        assert_eq!(days("Sat-Mon"), Ok(vec![Day::Sat, Day::Sun, Day::Mon]));
+        assert_eq!(days("Mon-Thy"), Err("Thy".to_owned()));
+    }
 }

@@ -13,21 +13,21 @@ use crate::model::{Span, Version};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Playbook {
-    /// What it is for, as tables show it. The file's name when left out.
+    /// What it is for, as tables show it. The name of the file when left out.
     #[serde(default)]
     pub name: Option<String>,
     /// The role's folder name under `roles/`.
     #[serde(default)]
     pub role: Option<String>,
-    /// Which of the role's actions.
+    /// Which of the role's actions: `upgrade`, `backup`, `restore`, `rollback`, `deploy`, `drill` or one of its own.
     #[serde(default)]
     pub action: Option<String>,
     /// Selector: `prod:&eu:!canary`, `tag=gpu`, `web-*`. The whole fleet must be named: `all`.
     pub hosts: String,
-    /// The version wanted; `--to` overrides.
+    /// The version wanted, unless `--to` names another.
     #[serde(default)]
     pub to: Option<Version>,
-    /// Variables; they win over the role's and the profile's, and lose to the host's.
+    /// Variables, by name. They win over the role's and the profile's, and lose to the host's.
     #[serde(default)]
     pub vars: IndexMap<String, Value>,
     /// Steps of the playbook's own, instead of a role's action.
@@ -39,25 +39,49 @@ pub struct Playbook {
     /// Health checks beside those of the role.
     #[serde(default)]
     pub check: Vec<RoleCheck>,
+    /// How the hosts are taken: canary, waves, soak, budget.
     #[serde(default)]
     pub rollout: RolloutDoc,
+    /// What happens to a host that fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+}
+
+impl Playbook {
+    /// A playbook that only looks: the checks of a role, or of the profiles alone.
+    pub fn sweep(hosts: &str, role: Option<String>) -> Self {
+        Self {
+            name: None,
+            role,
+            action: None,
+            hosts: hosts.to_owned(),
+            to: None,
+            vars: IndexMap::new(),
+            steps: Vec::new(),
+            gate: Vec::new(),
+            check: Vec::new(),
+            rollout: RolloutDoc::default(),
+            on_failure: OnFailure::default(),
+        }
+    }
 }
 
 /// How the hosts are taken: canary, waves, window, soak, budget.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RolloutDoc {
+    /// The first wave: a few representative hosts.
     pub canary: Option<Canary>,
     /// Sizes of the waves after the canary: counts, percentages of all hosts, `rest` as the last.
     /// Everything in one wave when left out.
     pub waves: Vec<Amount>,
     /// Hosts worked on at once within a wave. 10 when left out.
     pub at_once: Option<u32>,
-    /// How long a finished wave must stay green before the next begins.
+    /// How long a finished wave must stay green before the next begins. No time at all when left out.
     pub soak: Option<Span>,
+    /// Who lets the next wave begin.
     pub promote: Promote,
+    /// How many hosts may go wrong before no more are started.
     pub budget: Budget,
 }
 
@@ -67,11 +91,14 @@ pub struct RolloutDoc {
 pub struct Canary {
     /// How many hosts, their names, or a selector.
     pub hosts: CanaryHosts,
-    /// Facts by which the chosen hosts should differ: `profile`, `version`, or a variable's name.
+    /// Facts by which the hosts chosen by a count should differ: `profile`, `version`, or a variable's name.
+    /// `profile` when left out.
     #[serde(default)]
     pub represent: Vec<String>,
+    /// Soak of the canary alone. The rollout's when left out.
     #[serde(default)]
     pub soak: Option<Span>,
+    /// Who ends the canary alone. The rollout's `promote` when left out.
     #[serde(default)]
     pub promote: Option<Promote>,
 }
@@ -174,7 +201,9 @@ impl JsonSchema for Amount {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A count, a percentage such as \"10%\", or \"rest\".",
+            "description":
+                "A count; a percentage of all selected hosts such as `\"10%\"`, rounded up in waves and down in budgets; \
+                 or `\"rest\"`, for the last wave.",
             "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^([0-9]{1,2}%|100%|rest)$" }]
         })
     }
@@ -184,8 +213,10 @@ impl JsonSchema for Amount {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Promote {
+    /// The checks do.
     #[default]
     Auto,
+    /// A person does.
     Manual,
 }
 
@@ -199,7 +230,7 @@ pub struct Budget {
     pub unreachable: Option<Amount>,
     /// Inconclusive hosts allowed. No limit when left out.
     pub inconclusive: Option<Amount>,
-    /// This many hosts with the same error halt at once.
+    /// So many hosts with the same error halt at once. No limit when left out.
     pub same_failure: Option<u32>,
 }
 
@@ -207,8 +238,11 @@ pub struct Budget {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct OnFailure {
+    /// Before the point of no return.
     pub before_data: BeforeData,
+    /// From the point of no return on.
     pub after_data: AfterData,
+    /// What a failed host takes with it. Only `host` as yet.
     pub scope: Scope,
 }
 
@@ -236,8 +270,11 @@ pub enum AfterData {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
+    /// Nothing but itself.
     #[default]
     Host,
+    /// The hosts of its wave.
     Wave,
+    /// All hosts of the run.
     Run,
 }

@@ -9,6 +9,7 @@ use crate::model::Version;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Releases {
+    /// The releases, each a `[[release]]`.
     pub release: Vec<Release>,
 }
 
@@ -16,28 +17,35 @@ pub struct Releases {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Release {
+    /// The version, as the product writes it.
     pub version: Version,
-    /// Follows from the version when left out.
+    /// How big a step it is. What the version says when left out.
     #[serde(default)]
     pub kind: Option<ReleaseKind>,
     /// Head of the migrations after this release, when it has any.
     #[serde(default)]
     pub migration: Option<String>,
-    /// Environment variables that this release needs and the one before did not.
+    /// Environment variables that this release needs and the one before it did not.
     #[serde(default)]
     pub requires_env: Vec<String>,
-    /// No upgrade may skip it.
+    /// No upgrade may skip it. Read, and not yet acted on.
     #[serde(default)]
     pub required_stop: bool,
-    /// The release before can run on this one's data.
+    /// The release before it can run on this one's data. Read, and not yet acted on.
     #[serde(default)]
     pub backward_compatible: bool,
-    /// Never to be installed; the text says why.
+    /// Why it must never be installed. A plan that wants it is refused.
     #[serde(default)]
     pub blocked: Option<String>,
     /// What an operator must know or do.
     #[serde(default)]
     pub notes: Option<String>,
+}
+
+impl Releases {
+    pub fn get(&self, version: &Version) -> Option<&Release> {
+        self.release.iter().find(|release| release.version == *version)
+    }
 }
 
 /// How big a step a release is.

@@ -13,55 +13,106 @@ use crate::{model::Span, steps::Check};
 pub struct Role {
     /// One line on the product.
     pub about: Option<String>,
-    /// Default values of the variables; every one that templates use must be here, in the profile or in the inventory.
+    /// Values of variables for hosts that set none. Every variable that a template uses must be here, in the
+    /// profile, in the playbook or in the inventory.
     pub vars: IndexMap<String, Value>,
     /// Variables that a host must set, each with what it is for.
     pub requires: IndexMap<String, String>,
-    /// How to read the installed version: a command on the host that prints it on its first line.
+    /// How to read the installed version: a step that prints it on its first line. The profile's verb `version`
+    /// when left out.
     pub version: Option<StepDoc>,
     /// Bring a host to another version.
     pub upgrade: Vec<StepDoc>,
+    /// Save the host's data.
     pub backup: Vec<StepDoc>,
+    /// Put saved data back.
     pub restore: Vec<StepDoc>,
+    /// Take a finished upgrade back.
     pub rollback: Vec<StepDoc>,
+    /// Install the product where it is not.
     pub deploy: Vec<StepDoc>,
+    /// Prove that a backup restores.
     pub drill: Vec<StepDoc>,
     /// Actions of the product's own, by name.
     pub actions: IndexMap<String, Vec<StepDoc>>,
-    /// Checks made before anything changes: all must pass or the host is left as found.
+    /// Checks that must all pass before anything changes, or the host is left as it was found.
     pub gate: Vec<RoleCheck>,
-    /// Checks of the product's health: made before (the baseline), after, during the soak, and by `check`.
+    /// Checks of the product's health: made before the change (the baseline), after it, during the soak, and by
+    /// `longshore check`.
     pub check: Vec<RoleCheck>,
+}
+
+impl Role {
+    /// Names of the actions every role may have.
+    pub const ACTIONS: [&str; 6] = ["upgrade", "backup", "restore", "rollback", "deploy", "drill"];
+
+    /// Returns the steps of an action; `None` when the role has none of that name.
+    pub fn action(&self, name: &str) -> Option<&[StepDoc]> {
+        let steps = match name {
+            "upgrade" => &self.upgrade,
+            "backup" => &self.backup,
+            "restore" => &self.restore,
+            "rollback" => &self.rollback,
+            "deploy" => &self.deploy,
+            "drill" => &self.drill,
+            other => self.actions.get(other)?,
+        };
+        (!steps.is_empty()).then_some(steps)
+    }
+
+    /// Lists the actions the role has, its own last.
+    pub fn action_names(&self) -> Vec<&str> {
+        let own = self.actions.keys().map(String::as_str);
+        Self::ACTIONS.into_iter().chain(own).filter(|name| self.action(name).is_some()).collect()
+    }
 }
 
 /// A check of a role: exactly one kind of probe, with a name and how often to try.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RoleCheck {
+    /// What it proves, as tables show it.
     pub name: String,
-    /// The probe. See the reference of checks.
+    /// An HTTP request, seen from the host or from the controller.
     #[serde(default)]
     pub http: Option<crate::steps::HttpCheck>,
+    /// A TCP connection.
     #[serde(default)]
     pub tcp: Option<crate::steps::TcpCheck>,
+    /// A command on the host.
     #[serde(default)]
     pub command: Option<crate::steps::CommandCheck>,
+    /// Free space on the host.
     #[serde(default)]
     pub disk: Option<crate::steps::DiskCheck>,
+    /// A login by SSH, for products that are SSH servers themselves.
     #[serde(default)]
     pub ssh: Option<crate::steps::SshCheck>,
-    /// Try again until it passes. The last verdict counts.
+    /// Try again until it passes; the last verdict counts. One try when left out. The baseline is never tried again.
     #[serde(default)]
     pub retry: Option<super::step::Retry>,
-    /// Longest time of one try.
+    /// Longest time of one try. `10s` when left out.
     #[serde(default)]
     pub timeout: Option<Span>,
-    /// Made only after the change, not for the baseline: it holds for the new version alone.
+    /// Made only after the change, and neither for the baseline nor by `longshore check`: it holds for the new
+    /// version alone.
     #[serde(default)]
     pub after_only: bool,
 }
 
 impl RoleCheck {
+    /// Lists the kinds of probe that are there, by key. A well-formed check has exactly one.
+    pub fn kinds(&self) -> Vec<&'static str> {
+        let present = [
+            ("http", self.http.is_some()),
+            ("tcp", self.tcp.is_some()),
+            ("command", self.command.is_some()),
+            ("disk", self.disk.is_some()),
+            ("ssh", self.ssh.is_some()),
+        ];
+        present.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
+    }
+
     /// Returns the probe as the check step has it.
     pub fn to_check(&self) -> Check {
         Check {

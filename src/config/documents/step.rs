@@ -1,9 +1,15 @@
 //! A step as documents write it: exactly one kind, and what holds for every kind.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{
+        IntoDeserializer, MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
+};
 
 use crate::{
     model::{Effect, Span},
@@ -14,40 +20,49 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct StepDoc {
-    /// What the step is for, as tables show it. Made from the kind when left out.
+    /// What the step is for, as tables show it. What the step does, in one line, when left out.
     pub name: Option<String>,
 
-    /// Does what the host's profile says for this verb.
+    /// Does what the host's profile says for this verb. What stands beside it holds for every step of the verb.
     pub verb: Option<String>,
+    /// Runs a command on the host.
     pub command: Option<Command>,
+    /// Runs a script on the host.
     pub script: Option<Script>,
+    /// Puts a file on the host.
     pub file: Option<File>,
+    /// Brings a file from the host to the controller.
     pub fetch: Option<Fetch>,
+    /// Requires or sets keys of a dotenv file on the host.
     pub env: Option<Env>,
+    /// Makes one probe; the step fails when it does not pass.
     pub check: Option<Check>,
+    /// Waits for a time, or until a check passes.
     pub wait: Option<Wait>,
+    /// Tells people.
     pub notify: Option<Notify>,
 
-    /// What the step does to the host: `read`, `code`, `data`, `irreversible`.
+    /// What the step does to the host. That of its kind when left out.
     pub effect: Option<Effect>,
-    /// Longest time the step may take.
+    /// Longest time the step may take. That of its kind when left out.
     pub timeout: Option<Span>,
-    /// Longest silence of the step's program.
+    /// Longest silence of the step's program. Any when left out.
     pub idle_timeout: Option<Span>,
-    /// How to take the step back, where the kind does not know by itself: one or more steps.
+    /// How to take the step back: one or more steps. What its kind knows by itself when left out.
     pub undo: Option<Box<OneOrMany<StepDoc>>>,
-    /// Why the step cannot be taken back. Said in the plan.
+    /// Why the step is not taken back. The plan says it, and does not warn.
     pub no_undo: Option<String>,
-    /// Run as this user instead of the host's `become`; `login` is the login user.
+    /// User to run as; `login` is the login user. The host's `become` when left out.
     #[serde(rename = "become")]
     pub run_as: Option<String>,
-    /// Try again while the step fails. Only for steps that may run twice.
+    /// Try again while the step fails; only for steps that may run twice. Never when left out.
     pub retry: Option<Retry>,
-    /// The step may run twice without harm.
+    /// Whether the step may run twice without harm. What its kind and effect say when left out.
     pub repeat_safe: Option<bool>,
-    /// Run the step only where this variable or fact is set and not false, empty or zero.
+    /// Run the step only where this variable is set and not false, empty or zero; `!name` the other way round.
+    /// Everywhere when left out.
     pub when: Option<String>,
-    /// Run the step once for each hop of the path instead of once in all.
+    /// Run the step once for each hop of the path instead of once in all. Read, and not yet acted on.
     pub once_per_hop: Option<bool>,
     /// Receipts of earlier steps without which this one does not start.
     pub requires: Vec<Requirement>,
@@ -70,6 +85,13 @@ impl StepDoc {
         present.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
     }
 
+    /// Whether the step may run twice: the document's own word, or what follows from effect and kind.
+    pub fn is_repeat_safe(&self) -> bool {
+        self.repeat_safe.unwrap_or_else(|| {
+            self.effect == Some(Effect::Read) || self.action().is_some_and(|action| action.kind().is_repeat_safe())
+        })
+    }
+
     /// Returns what the step does, unless it is a verb.
     pub fn action(&self) -> Option<Action> {
         None.or_else(|| self.command.clone().map(Action::Command))
@@ -87,7 +109,9 @@ impl StepDoc {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Retry {
+    /// Pause between two tries.
     pub every: Span,
+    /// How long to go on trying.
     #[serde(rename = "for")]
     pub within: Span,
 }
@@ -98,6 +122,7 @@ pub struct Retry {
 pub struct Requirement {
     /// Name of the step that leaves it.
     pub receipt: String,
+    /// How old it may be at most. Any age when left out.
     #[serde(default)]
     pub younger_than: Option<Span>,
 }
@@ -115,18 +140,44 @@ impl<T: Serialize> Serialize for OneOrMany<T> {
     }
 }
 
-impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Decided by the shape alone, so that a mistake inside is reported as itself.
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::Array(items) => items
-                .into_iter()
-                .map(serde_json::from_value)
-                .collect::<Result<_, _>>()
-                .map(Self)
-                .map_err(D::Error::custom),
-            one => serde_json::from_value(one).map(|one| Self(vec![one])).map_err(D::Error::custom),
-        }
+        deserializer.deserialize_any(OneOrManyVisitor(PhantomData))
+    }
+}
+
+/// Decides by the shape alone, and reads on in place, so that a mistake inside is reported as itself.
+struct OneOrManyVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrManyVisitor<T> {
+    type Value = OneOrMany<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one, or a list of them")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(items)).map(OneOrMany)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(table)).map(|one| OneOrMany(vec![one]))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        T::deserialize(text.into_deserializer()).map(|one| OneOrMany(vec![one]))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        T::deserialize(number.into_deserializer()).map(|one| OneOrMany(vec![one]))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        T::deserialize(number.into_deserializer()).map(|one| OneOrMany(vec![one]))
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        T::deserialize(value.into_deserializer()).map(|one| OneOrMany(vec![one]))
     }
 }
 

@@ -1,0 +1,8 @@
+//! Hands what libFuzzer makes up to the entry `durable_answers`.
+
+#![no_main]
+
+#[path = "../entries/mod.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| entries::run("durable_answers", data));

@@ -1,0 +1,119 @@
+//! `apply`: do what a plan says.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    Global, OutputFormat,
+    error::CliError,
+    open, plan, prompt,
+    run::{About, Show, Workshop},
+    screen::Screen,
+};
+use crate::{
+    engine::{self, Mode},
+    model::ExitCode,
+    plan::Plan,
+    report::{self, Detail, words},
+};
+
+/// Do what a plan or a playbook says
+///
+/// A plan kept by `plan -o` is done exactly as it was reviewed; hosts that moved since are refused. A
+/// playbook is planned first, and a person at the terminal is asked before anything is changed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A plan kept in a file, or a playbook
+    #[arg(value_name = "PLAN|PLAYBOOK")]
+    what: PathBuf,
+
+    /// The version wanted; only with a playbook
+    #[arg(long, value_name = "VERSION")]
+    to: Option<String>,
+
+    /// Narrow the playbook's hosts to these; only with a playbook
+    #[arg(long, value_name = "SELECTOR")]
+    limit: Option<String>,
+
+    /// Only look: what would change, without changing it
+    #[arg(long)]
+    check: bool,
+
+    /// With `--check`: show the differences of files, secrets hidden
+    #[arg(long, requires = "check")]
+    diff: bool,
+
+    /// Do not ask before a playbook is applied
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    let (root, plan) = if args.what.extension().is_some_and(|extension| extension == "json") {
+        if args.to.is_some() || args.limit.is_some() {
+            return Err(CliError::with_hint(
+                "a kept plan is applied as it is",
+                "leave out `--to` and `--limit`, or make a new plan",
+            ));
+        }
+        (open::project_root(global)?, plan::read(&args.what)?)
+    } else {
+        let (project, playbook) = open::playbook(global, screen, &args.what)?;
+        let what = plan::What { playbook: args.what.clone(), to: args.to.clone(), limit: args.limit.clone() };
+        let plan = plan::make(&project, &playbook, &what, false, global, screen).await?;
+        if !args.check && !args.yes {
+            ask(&plan, &args.what, screen).await?;
+        }
+        (project.root, plan)
+    };
+    let mode = if args.check { Mode::Look { diff: args.diff } } else { Mode::Apply };
+    carry_out(&root, plan, mode, global, screen).await
+}
+
+/// Runs a plan and prints its tables.
+pub(super) async fn carry_out(
+    root: &std::path::Path,
+    plan: Plan,
+    mode: Mode,
+    global: &Global,
+    screen: &Screen,
+) -> Result<ExitCode, CliError> {
+    let workshop = Workshop::open(root, global, screen)?;
+    let plan = Arc::new(plan);
+    let about = About {
+        title: plan.title.clone(),
+        purpose: if mode == Mode::Apply { "apply" } else { "look" },
+        digest: plan.digest.clone(),
+        hosts: plan.hosts.len(),
+        show: Show::Everything,
+    };
+    let text = serde_json::to_string(&*plan).expect("a plan is plain data");
+    let ran = workshop.run(&text, about, |means| engine::apply(Arc::clone(&plan), mode, means)).await?;
+    if screen.format == OutputFormat::Human {
+        let page = screen.page();
+        if let Mode::Look { .. } = mode {
+            screen.print(&report::differences(&ran.state, &page))?;
+        }
+        screen.print(&report::results(&ran.state, Some(ran.number), &page))?;
+    }
+    Ok(ran.exit)
+}
+
+/// Shows the plan and asks whether to go on.
+async fn ask(plan: &Plan, playbook: &std::path::Path, screen: &Screen) -> Result<(), CliError> {
+    if !screen.can_ask {
+        return Err(CliError::with_hint(
+            "nobody can be asked here, so a playbook is not applied unread",
+            format!(
+                "`--yes` goes ahead; or `longshore plan {} -o plan.json`, and apply that once it is read",
+                playbook.display()
+            ),
+        ));
+    }
+    screen.tell(&report::plan(plan, Detail::Brief, &screen.page_for_errors()));
+    let hosts = words::count(plan.hosts.len(), "host");
+    if prompt::agreed(format!("Apply this to {hosts}? [y/N] ")).await? {
+        Ok(())
+    } else {
+        Err(CliError::usage("nothing was done"))
+    }
+}

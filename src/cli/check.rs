@@ -1,0 +1,101 @@
+//! `check`: a health sweep over hosts.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    Global, OutputFormat,
+    error::CliError,
+    open,
+    run::{About, Show, Workshop},
+    screen::Screen,
+};
+use crate::{
+    config::{Project, documents::Playbook, suggest},
+    engine,
+    model::ExitCode,
+    plan::{self, Purpose},
+    report,
+};
+
+/// Look at the health of hosts, without changing anything
+///
+/// Reads each host's version and makes the checks of its profile, and of a role or playbook if named.
+/// Exit code 0 when all are green, 1 when a check is red, 4 when some hosts could not be reached.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Which hosts: `all`, `web-*`, `prod:&eu:!canary`, `tag=gpu`
+    selector: Option<String>,
+
+    /// Make the checks of this role
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+
+    /// Make the checks of this playbook, on its hosts unless a selector says otherwise
+    #[arg(long, value_name = "FILE", conflicts_with = "role")]
+    playbook: Option<PathBuf>,
+
+    /// Hosts looked at together
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    at_once: u32,
+}
+
+pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    let (project, mut playbook) = if let Some(path) = &args.playbook {
+        open::playbook(global, screen, path)?
+    } else {
+        let project = open::project(global, screen)?;
+        let Some(selector) = &args.selector else {
+            return Err(CliError::with_hint("no hosts are named", "`longshore check all` looks at the whole fleet"));
+        };
+        open::select(&project, selector)?;
+        let role = match &args.role {
+            Some(role) if !project.roles.contains_key(role) => return Err(no_role(&project, role)),
+            Some(role) => Some(role.clone()),
+            // With one role in the project there is no doubt which checks are meant.
+            None if project.roles.len() == 1 => project.roles.keys().next().cloned(),
+            None => None,
+        };
+        (project, Playbook::sweep(selector, role))
+    };
+    if let Some(selector) = &args.selector {
+        open::select(&project, selector)?;
+        playbook.hosts.clone_from(selector);
+    }
+    playbook.rollout.at_once = Some(args.at_once);
+    let plan = compile(&project, &playbook)?;
+    let workshop = Workshop::open(&project.root, global, screen)?;
+    let plan = Arc::new(plan);
+    let about = About {
+        title: playbook.hosts.clone(),
+        purpose: "check",
+        digest: plan.digest.clone(),
+        hosts: plan.hosts.len(),
+        show: Show::Everything,
+    };
+    let text = serde_json::to_string(&*plan).expect("a plan is plain data");
+    let ran = workshop.run(&text, about, |means| engine::sweep(Arc::clone(&plan), means)).await?;
+    if screen.format == OutputFormat::Human {
+        screen.print(&report::sweep(&ran.state, Some(ran.number), &screen.page()))?;
+    }
+    Ok(ran.exit)
+}
+
+fn no_role(project: &Project, role: &str) -> CliError {
+    let hint = suggest::hint(role, project.roles.keys().map(String::as_str));
+    CliError::Usage { message: format!("there is no role `{role}`"), hint }
+}
+
+/// Compiles a plan that only looks.
+pub(super) fn compile(project: &Project, playbook: &Playbook) -> Result<plan::Plan, CliError> {
+    let order = plan::Order {
+        title: playbook.hosts.clone(),
+        playbook: None,
+        purpose: Purpose::Check,
+        to: None,
+        limit: None,
+        now: jiff::Timestamp::now(),
+        found: std::collections::BTreeMap::new(),
+        base: project.root.clone(),
+    };
+    plan::compile(project, playbook, &order).map_err(CliError::Documents)
+}

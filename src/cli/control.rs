@@ -1,0 +1,204 @@
+//! `status`, `pause`, `promote`, `abort`, `unlock`: a run seen and steered from another terminal.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Global, OutputFormat,
+    error::CliError,
+    open,
+    run::{self, About, Show, Workshop},
+    screen::Screen,
+};
+use crate::{
+    engine,
+    event::RunState,
+    ledger::{Control, Ledger, RunRecord},
+    model::{ExitCode, HostName},
+    report,
+};
+
+/// Show how a run stands, from any terminal
+#[derive(Debug, clap::Args)]
+pub(super) struct StatusArgs {
+    /// The run: its number or id, or `last`: the one that runs now
+    #[arg(default_value = "last")]
+    run: String,
+
+    /// Show it again and again until the run ends
+    #[arg(short, long)]
+    watch: bool,
+}
+
+/// Start no new hosts of a running rollout until it is promoted
+#[derive(Debug, clap::Args)]
+pub(super) struct PauseArgs {
+    #[command(flatten)]
+    of: OfRun,
+}
+
+/// Let a paused or waiting rollout go on
+#[derive(Debug, clap::Args)]
+pub(super) struct PromoteArgs {
+    #[command(flatten)]
+    of: OfRun,
+}
+
+/// End a running rollout: no new hosts, running ones finish their step
+#[derive(Debug, clap::Args)]
+pub(super) struct AbortArgs {
+    #[command(flatten)]
+    of: OfRun,
+}
+
+#[derive(Debug, clap::Args)]
+struct OfRun {
+    /// The run: its number or id, or `last`: the one that runs now
+    #[arg(default_value = "last")]
+    run: String,
+
+    /// Why; recorded
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// Take the lease on a host away from the run that holds it
+///
+/// For a run that is gone for good. Refused while a step of it runs. The reason is recorded.
+#[derive(Debug, clap::Args)]
+pub(super) struct UnlockArgs {
+    /// The host
+    host: String,
+
+    /// Why; recorded
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+pub(super) async fn status(args: &StatusArgs, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    let ledger = open_ledger(global)?;
+    let record = find(&ledger, &args.run)?;
+    loop {
+        let record = ledger.run(record.number)?;
+        let state =
+            RunState::fold(&ledger.events(record.number, None)?).map_err(|error| CliError::usage(error.to_string()))?;
+        if screen.format == OutputFormat::Json {
+            screen.print(&summary(&record, &state).to_string())?;
+        } else {
+            if args.watch && screen.colour {
+                screen.print("\x1b[H\x1b[2J")?;
+            }
+            screen.print(&report::results(&state, Some(record.number), &screen.page()))?;
+            screen.say(&standing(&record, &state));
+        }
+        if !args.watch || !record.running {
+            return Ok(ExitCode::Good);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// One line on how the run stands, and what can be typed.
+fn standing(record: &RunRecord, state: &RunState) -> String {
+    let number = record.number;
+    match (record.running, state.ended) {
+        (true, _) => format!(
+            "run {number} is running, by {}; `longshore pause`, `promote` and `abort` steer it",
+            record.controller
+        ),
+        (false, Some(_)) => format!("run {number} has ended"),
+        (false, None) => format!("run {number} was cut off; `longshore resume {number}` goes on with it"),
+    }
+}
+
+fn summary(record: &RunRecord, state: &RunState) -> serde_json::Value {
+    let hosts: serde_json::Map<String, serde_json::Value> = state
+        .hosts
+        .iter()
+        .map(|(name, host)| {
+            let steps = serde_json::json!({ "done": host.steps_done(), "total": host.steps_total });
+            let value = serde_json::json!({ "wave": host.wave_name, "outcome": host.outcome, "steps": steps, "version": host.version() });
+            (name.to_string(), value)
+        })
+        .collect();
+    serde_json::json!({
+        "run": record.number, "id": record.id, "running": record.running, "ended": state.ended, "hosts": hosts,
+        "exit": state.exit.map(ExitCode::number),
+    })
+}
+
+pub(super) fn pause(args: &PauseArgs, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    ask(&args.of, Control::Pause, global, screen)
+}
+
+pub(super) fn promote(args: &PromoteArgs, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    ask(&args.of, Control::Promote, global, screen)
+}
+
+pub(super) fn abort(args: &AbortArgs, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    ask(&args.of, Control::Abort, global, screen)
+}
+
+fn ask(of: &OfRun, control: Control, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    let ledger = open_ledger(global)?;
+    let record = find(&ledger, &of.run)?;
+    if !record.running {
+        let number = record.number;
+        let message = format!("run {number} is not running");
+        return Err(if record.ended.is_none() {
+            CliError::with_hint(message, format!("it was cut off; `longshore resume {number}` goes on with it"))
+        } else {
+            CliError::usage(message)
+        });
+    }
+    ledger.request(record.number, control, &run::owner(), of.reason.as_deref())?;
+    screen.say(&format!("asked run {} to {}", record.number, control.as_str()));
+    Ok(ExitCode::Good)
+}
+
+pub(super) async fn unlock(args: &UnlockArgs, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    let project = open::project(global, screen)?;
+    let host = HostName::new(args.host.as_str()).map_err(|error| CliError::usage(error.to_string()))?;
+    let names = open::select(&project, host.as_str())?;
+    if names != [host.clone()] {
+        return Err(CliError::usage(format!("`{host}` is not one host")));
+    }
+    let plan = super::check::compile(&project, &crate::config::documents::Playbook::sweep(host.as_str(), None))?;
+    let workshop = Workshop::open(&project.root, global, screen)?;
+    let about = About {
+        title: format!("unlock {host}: {}", args.reason),
+        purpose: "unlock",
+        digest: plan.digest.clone(),
+        hosts: 1,
+        show: Show::Nothing,
+    };
+    let plan = Arc::new(plan);
+    let reason = args.reason.clone();
+    let ran = workshop.run("null", about, |means| engine::unlock(plan, host.clone(), reason, means)).await?;
+    let state = &ran.state.hosts[&host];
+    match (state.facts.get("unlocked"), &state.failure) {
+        (Some(whose), _) => screen.say(&format!("{host}: the lease of {whose} was taken away")),
+        (None, Some(failure)) => return Err(CliError::Failed(failure.clone())),
+        (None, None) => screen.say(&format!("{host}: nobody held a lease")),
+    }
+    Ok(ran.exit)
+}
+
+/// Finds a run; `last` is the one that runs now, and otherwise the last rollout.
+fn find(ledger: &Ledger, run: &str) -> Result<RunRecord, CliError> {
+    if run != "last" {
+        return Ok(ledger.find(run)?);
+    }
+    let mut runs = ledger.runs(LOOKED_THROUGH)?;
+    let chosen = runs.iter().position(|run| run.running).or_else(|| runs.iter().position(|run| run.purpose == "apply"));
+    match chosen {
+        Some(index) => Ok(runs.swap_remove(index)),
+        None => Ok(ledger.find("last")?),
+    }
+}
+
+/// How many of the latest runs are looked through for the one that is meant.
+const LOOKED_THROUGH: usize = 200;
+
+fn open_ledger(global: &Global) -> Result<Ledger, CliError> {
+    Ok(Ledger::open(&open::project_root(global)?, Arc::new(jiff::Timestamp::now))?)
+}

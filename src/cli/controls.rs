@@ -1,0 +1,153 @@
+//! How a run is steered: signals (Ctrl-C once drains, twice detaches), and requests from other terminals.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Notify, watch},
+};
+
+use super::{prompt, voice::Voice};
+use crate::{
+    engine::{Control, Promoter, Stop},
+    ledger::{self, Ledger},
+    model::RunNumber,
+};
+
+/// How often a run looks for requests from other terminals.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Listens for signals for as long as anybody looks at what they did, and tells it.
+pub(crate) fn listen(tell: impl Fn(&str) + Send + 'static) -> (Arc<watch::Sender<Stop>>, watch::Receiver<Stop>) {
+    let (sender, receiver) = watch::channel(Stop::No);
+    let sender = Arc::new(sender);
+    let by_signal = Arc::clone(&sender);
+    tokio::spawn(async move {
+        let mut interrupt = signal(SignalKind::interrupt()).ok();
+        let mut terminate = signal(SignalKind::terminate()).ok();
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        loop {
+            let asked = tokio::select! {
+                Some(()) = next(&mut interrupt) => {
+                    if *by_signal.borrow() == Stop::No { Stop::Drain } else { Stop::Detach }
+                }
+                Some(()) = next(&mut terminate) => Stop::Drain,
+                // The terminal is gone, and what is left should not depend on it.
+                Some(()) = next(&mut hangup) => Stop::Drain,
+                () = by_signal.closed() => return,
+                else => return,
+            };
+            if raise(&by_signal, asked) {
+                tell(match asked {
+                    Stop::Detach => "Leaving now. Running steps go on alone; `longshore resume` takes them up.",
+                    _ => "Stopping: running hosts finish their step. Ctrl-C again leaves at once.",
+                });
+            }
+        }
+    });
+    (sender, receiver)
+}
+
+fn listen_aloud(voice: &Voice) -> (Arc<watch::Sender<Stop>>, watch::Receiver<Stop>) {
+    let voice = voice.clone();
+    listen(move |text| voice.tell(text))
+}
+
+/// Asks for at least `level`. Says whether that is more than was asked before.
+fn raise(stop: &watch::Sender<Stop>, level: Stop) -> bool {
+    stop.send_if_modified(|now| {
+        let more = level > *now;
+        *now = (*now).max(level);
+        more
+    })
+}
+
+async fn next(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    }
+}
+
+/// Steers a recorded run by signals and by what the ledger is asked.
+pub(crate) fn of_run(voice: &Voice, ledger: Ledger, number: RunNumber) -> Control {
+    let (stop_sender, stop) = listen_aloud(voice);
+    let (pause, paused) = watch::channel(false);
+    let promotion = Arc::new(Notify::new());
+    let promoter = RunPromoter { promotion: Arc::clone(&promotion), number, voice: voice.clone() };
+    let voice = voice.clone();
+    tokio::spawn(async move {
+        while !stop_sender.is_closed() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let reader = ledger.clone();
+            let taken = tokio::task::spawn_blocking(move || reader.take_requests(number)).await;
+            // A ledger that cannot be read shows where it is written.
+            let Ok(Ok(requests)) = taken else { continue };
+            for request in requests {
+                let why = request.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                let by = &request.by;
+                match request.control {
+                    ledger::Control::Pause => {
+                        let _ = pause.send(true);
+                        voice.tell(&format!("Paused by {by}{why}. No new hosts until `longshore promote`."));
+                    }
+                    ledger::Control::Promote => {
+                        let _ = pause.send(false);
+                        promotion.notify_one();
+                        voice.tell(&format!("Promoted by {by}{why}."));
+                    }
+                    ledger::Control::Abort => {
+                        raise(&stop_sender, Stop::Drain);
+                        voice.tell(&format!("Aborted by {by}{why}: no new hosts; running ones finish their step."));
+                    }
+                }
+            }
+        }
+    });
+    Control { stop, paused, promoter: Arc::new(promoter) }
+}
+
+/// Steers what is not recorded: by signals alone.
+pub(crate) fn of_process(voice: &Voice) -> Control {
+    let (_, stop) = listen_aloud(voice);
+    let (_, paused) = watch::channel(false);
+    Control { stop, paused, promoter: Arc::new(Nobody) }
+}
+
+/// Lets the next wave begin at a word from this terminal or from another.
+struct RunPromoter {
+    promotion: Arc<Notify>,
+    number: RunNumber,
+    voice: Voice,
+}
+
+#[async_trait]
+impl Promoter for RunPromoter {
+    async fn promoted(&self, wave: &str) -> bool {
+        let number = self.number;
+        self.voice.tell(&format!("{wave} is green. `longshore promote {number}` lets the next wave begin."));
+        if !self.voice.can_ask() {
+            self.promotion.notified().await;
+            return true;
+        }
+        let question = format!("Go on after {wave}? [y/N] ");
+        let voice = self.voice.clone();
+        // Kept here, so that a word from another terminal gives the room back as well.
+        let Ok(_room) = tokio::task::spawn_blocking(move || voice.room()).await else { return false };
+        let asked = tokio::task::spawn_blocking(move || prompt::confirmed(&question));
+        tokio::select! {
+            answer = asked => answer.unwrap_or(false),
+            () = self.promotion.notified() => true,
+        }
+    }
+}
+
+struct Nobody;
+
+#[async_trait]
+impl Promoter for Nobody {
+    async fn promoted(&self, _: &str) -> bool {
+        false
+    }
+}

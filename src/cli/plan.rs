@@ -1,0 +1,174 @@
+//! `plan`: what a playbook will do, completely, for review; can be kept in a file.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Global, OutputFormat, error::CliError, open, run::Workshop, screen::Screen};
+use crate::{
+    config::{Project, documents::Playbook},
+    engine,
+    model::{ExitCode, Version},
+    plan::{self, Plan, Purpose},
+    report::{self, Detail, words},
+};
+
+/// Show what a playbook will do, and keep it in a file
+///
+/// Reads the installed version of each host (unless `--offline`), resolves every step, wave, gate and
+/// undo, and says what cannot be taken back. `apply FILE` then does exactly that.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) what: What,
+
+    /// Keep the plan in this file
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Do not connect to any host; versions stay unknown
+    #[arg(long)]
+    offline: bool,
+
+    /// Show the commands of each step
+    #[arg(long)]
+    steps: bool,
+}
+
+/// What a plan is made of.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct What {
+    /// The playbook: a path, or a name under `playbooks/`
+    #[arg(value_name = "PLAYBOOK")]
+    pub(super) playbook: PathBuf,
+
+    /// The version wanted
+    #[arg(long, value_name = "VERSION")]
+    pub(super) to: Option<String>,
+
+    /// Narrow the playbook's hosts to these
+    #[arg(long, value_name = "SELECTOR")]
+    pub(super) limit: Option<String>,
+}
+
+pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    let (project, playbook) = open::playbook(global, screen, &args.what.playbook)?;
+    let plan = make(&project, &playbook, &args.what, args.offline, global, screen).await?;
+    if let Some(out) = &args.out {
+        write(&plan, out)?;
+    }
+    if screen.format == OutputFormat::Json {
+        screen.print(&serde_json::to_string_pretty(&plan).expect("a plan is plain data"))?;
+    } else {
+        screen.print(&report::plan(&plan, if args.steps { Detail::Full } else { Detail::Brief }, &screen.page()))?;
+        if let Some(out) = &args.out {
+            screen.say(&format!("\nkept in {0}; `longshore apply {0}` does exactly this", out.display()));
+        } else {
+            let playbook = args.what.playbook.display();
+            screen.say(&format!(
+                "\nhint: `longshore plan {playbook} -o plan.json` keeps it, and `longshore apply plan.json` does exactly this"
+            ));
+        }
+    }
+    Ok(ExitCode::Good)
+}
+
+/// Compiles the plan, with the versions read from the hosts unless it is made offline.
+pub(super) async fn make(
+    project: &Project,
+    playbook: &Playbook,
+    what: &What,
+    offline: bool,
+    global: &Global,
+    screen: &Screen,
+) -> Result<Plan, CliError> {
+    let limit = what.limit.as_deref().map(|selector| open::select(project, selector)).transpose()?;
+    let mut order = plan::Order {
+        title: what.playbook.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
+        playbook: Some(what.playbook.clone()),
+        purpose: Purpose::Apply,
+        to: what.to.as_ref().map(Version::new),
+        limit,
+        now: jiff::Timestamp::now(),
+        found: BTreeMap::new(),
+        base: base_of(project, &what.playbook),
+    };
+    let blind = plan::compile(project, playbook, &order).map_err(CliError::Documents)?;
+    if offline || blind.hosts.values().all(|host| host.version.is_none()) {
+        return Ok(blind);
+    }
+    let workshop = Workshop::open(&project.root, global, screen)?;
+    if screen.live {
+        screen.say(&format!("Asking {} for their versions", words::count(blind.hosts.len(), "host")));
+    }
+    let means = workshop.means_without_run();
+    let control = means.control.clone();
+    let read = engine::versions(Arc::new(blind), means).await;
+    if control.stop_now() > engine::Stop::No {
+        return Err(CliError::Interrupted);
+    }
+    for (host, version) in read {
+        match version {
+            Ok(Some(version)) => {
+                order.found.insert(host, version);
+            }
+            Ok(None) => screen.say(&format!("note: the version of {host} is not known")),
+            Err(failure) => screen.say(&format!("note: {host} did not tell its version: {failure}")),
+        }
+    }
+    plan::compile(project, playbook, &order).map_err(CliError::Documents)
+}
+
+/// Local files of a playbook are relative to its folder.
+pub(super) fn base_of(project: &Project, playbook: &Path) -> PathBuf {
+    let beside = playbook.parent().filter(|parent| !parent.as_os_str().is_empty() && playbook.is_file());
+    beside.map_or_else(|| project.root.join("playbooks"), Path::to_path_buf)
+}
+
+/// Keeps a plan in a private file: it names hosts, users and commands.
+fn write(plan: &Plan, path: &Path) -> Result<(), CliError> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let text = serde_json::to_string_pretty(plan).expect("a plan is plain data");
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(|source| CliError::Write { path: path.to_path_buf(), source })
+}
+
+/// Reads a plan that was kept, and proves that nobody changed it.
+pub(super) fn read(path: &Path) -> Result<Plan, CliError> {
+    let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => CliError::with_hint(
+            format!("there is no plan `{}`", path.display()),
+            "make one with `longshore plan PLAYBOOK -o FILE`",
+        ),
+        _ => CliError::Read { path: path.to_path_buf(), source },
+    })?;
+    let plan: Plan = serde_json::from_str(&text).map_err(|error| {
+        CliError::with_hint(
+            format!("`{}` is not a plan: {error}", path.display()),
+            "make one with `longshore plan PLAYBOOK -o FILE`",
+        )
+    })?;
+    if plan.format != plan::FORMAT {
+        return Err(CliError::usage(format!(
+            "`{}` is a plan of format {}, this longshore reads {}",
+            path.display(),
+            plan.format,
+            plan::FORMAT
+        )));
+    }
+    if !plan.is_intact() {
+        return Err(CliError::with_hint(
+            format!("`{}` was changed after it was made: its digest does not fit", path.display()),
+            "make a new plan and review that",
+        ));
+    }
+    Ok(plan)
+}

@@ -1,0 +1,250 @@
+//! `resume` and `retry`: take a run up again, each host exactly where it was.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    Global, OutputFormat,
+    error::CliError,
+    open,
+    run::{Ran, Workshop},
+    screen::Screen,
+};
+use crate::{
+    config::Project,
+    engine,
+    event::{HostState, RunState},
+    ledger::RunRecord,
+    model::{ExitCode, HostName, HostOutcome},
+    plan::{self, Plan},
+    report::{self, words},
+};
+
+/// Go on with a run that was cut off, interrupted or halted
+///
+/// Every host goes on exactly where it was, from what the ledger and the host's own spool say together.
+/// What has started is never started again; hosts that ended stay as they ended.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The run: its number or id, or `last`
+    #[arg(default_value = "last")]
+    run: String,
+
+    /// Go on as planned, although the playbook has changed since
+    #[arg(long)]
+    as_planned: bool,
+}
+
+/// Take hosts of a run through the same plan and gates again
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags of the command line")]
+pub(super) struct RetryArgs {
+    /// The run: its number or id, or `last`
+    #[arg(default_value = "last")]
+    run: String,
+
+    /// Hosts that failed, were taken back or were parked
+    #[arg(long, group = "which")]
+    failed: bool,
+
+    /// Hosts that could not be reached
+    #[arg(long, group = "which")]
+    unreached: bool,
+
+    /// Hosts that wait for a person: held, or with a step nobody knows the result of
+    #[arg(long, group = "which")]
+    held: bool,
+
+    /// This host, however it ended
+    #[arg(long, group = "which", value_name = "HOST")]
+    host: Vec<String>,
+
+    /// Go on as planned, although the playbook has changed since
+    #[arg(long)]
+    as_planned: bool,
+}
+
+pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    let opened = Opened::open(&args.run, args.as_planned, global, screen)?;
+    let hosts = opened.hosts(goes_on);
+    // A run whose hosts all ended may still owe its last soak, and its end.
+    if hosts.is_empty() && opened.state.ended.is_some() {
+        screen.say(&format!(
+            "run {}: nothing is left to do; `longshore retry` takes failed hosts again",
+            opened.record.number
+        ));
+        return Ok(opened.state.exit_code());
+    }
+    opened.go_on(hosts, "resume", screen).await
+}
+
+pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    let opened = Opened::open(&args.run, args.as_planned, global, screen)?;
+    let mut named = Vec::new();
+    for name in &args.host {
+        let host = HostName::new(name.as_str()).map_err(|error| CliError::usage(error.to_string()))?;
+        if !opened.plan.hosts.contains_key(&host) {
+            return Err(CliError::usage(format!("run {} did not concern `{host}`", opened.record.number)));
+        }
+        named.push(host);
+    }
+    let mut hosts = opened.hosts(|host| {
+        use HostOutcome::{Failed, Held, Parked, Undone, Unknown, Unreachable};
+        match host.outcome {
+            Some(Failed | Undone | Parked) => args.failed,
+            Some(Unreachable) => args.unreached,
+            Some(Held | Unknown) => args.held,
+            _ => false,
+        }
+    });
+    hosts.extend(named.into_iter().filter(|host| {
+        let done = opened.state.hosts.get(host).and_then(|state| state.outcome).is_some_and(HostOutcome::is_good);
+        if done {
+            screen.say(&format!("note: {host} ended well and is left as it is"));
+        }
+        !done
+    }));
+    let mut seen = std::collections::BTreeSet::new();
+    hosts.retain(|host| seen.insert(host.clone()));
+    if hosts.is_empty() {
+        screen.say(&format!("run {}: no host is such", opened.record.number));
+        return Ok(opened.state.exit_code());
+    }
+    opened.go_on(hosts, "retry", screen).await
+}
+
+/// Whether a host's turn was cut off, or has not come.
+fn goes_on(host: &HostState) -> bool {
+    match host.outcome {
+        None | Some(HostOutcome::Interrupted | HostOutcome::NotStarted) => true,
+        // It went away in the middle of its steps.
+        Some(HostOutcome::Unreachable | HostOutcome::Unknown) => host.has_begun(),
+        Some(_) => false,
+    }
+}
+
+/// A run from the ledger that may be gone on with.
+struct Opened {
+    workshop: Workshop,
+    record: RunRecord,
+    plan: Plan,
+    state: RunState,
+}
+
+impl Opened {
+    fn open(run: &str, as_planned: bool, global: &Global, screen: &Screen) -> Result<Self, CliError> {
+        let root = open::project_root(global)?;
+        let workshop = Workshop::open(&root, global, screen)?;
+        let record = match run {
+            "last" => last_rollout(&workshop)?,
+            named => workshop.ledger().find(named)?,
+        };
+        if record.purpose != "apply" {
+            let message =
+                format!("run {} is a `{}`; only a rollout can be gone on with", record.number, record.purpose);
+            return Err(CliError::usage(message));
+        }
+        let text = workshop.ledger().plan(record.number)?;
+        let plan: Plan = serde_json::from_str(&text)
+            .map_err(|error| CliError::usage(format!("the plan of run {} cannot be read: {error}", record.number)))?;
+        let events = workshop.ledger().events(record.number, None)?;
+        let state = RunState::fold(&events).map_err(|error| CliError::usage(error.to_string()))?;
+        if !as_planned {
+            refuse_changes(&root, &plan, global, screen)?;
+        }
+        Ok(Self { workshop, record, plan, state })
+    }
+
+    /// The hosts for which `which` holds, in the order of the plan.
+    fn hosts(&self, which: impl Fn(&HostState) -> bool) -> Vec<HostName> {
+        if self.state.run.is_none() {
+            // Not one event was recorded: the run is known by its plan alone.
+            return self.plan.hosts.keys().cloned().collect();
+        }
+        self.state.hosts.iter().filter(|(_, host)| which(host)).map(|(name, _)| name.clone()).collect()
+    }
+
+    async fn go_on(self, hosts: Vec<HostName>, purpose: &str, screen: &Screen) -> Result<ExitCode, CliError> {
+        screen.say(&format!("run {}: {purpose} for {}", self.record.number, words::count(hosts.len(), "host")));
+        let (plan, state) = (Arc::new(self.plan), self.state);
+        let Ran { exit, state, number } = self
+            .workshop
+            .reopen(self.record.number, |means| engine::resume(plan, state, hosts, purpose, means))
+            .await?;
+        if screen.format == OutputFormat::Human {
+            screen.print(&report::results(&state, Some(number), &screen.page()))?;
+        }
+        Ok(exit)
+    }
+}
+
+/// The last run that changed hosts: sweeps and ad-hoc commands in between do not count.
+fn last_rollout(workshop: &Workshop) -> Result<RunRecord, CliError> {
+    let runs = workshop.ledger().runs(200)?;
+    let found = runs.into_iter().find(|run| run.purpose == "apply");
+    found.ok_or_else(|| CliError::with_hint("there is no rollout to go on with", "`longshore history` lists the runs"))
+}
+
+/// Refuses when the documents would make another plan today, and says where it differs.
+fn refuse_changes(root: &Path, planned: &Plan, global: &Global, screen: &Screen) -> Result<(), CliError> {
+    let Some(path) = &planned.playbook else { return Ok(()) };
+    let (project, playbook) = open::playbook(global, screen, path)?;
+    let order = plan::Order {
+        title: planned.title.clone(),
+        playbook: planned.playbook.clone(),
+        purpose: planned.purpose,
+        to: planned.wanted.clone(),
+        limit: Some(planned.hosts.keys().cloned().collect()),
+        now: planned.made_at,
+        found: planned.hosts.iter().filter_map(|(name, host)| Some((name.clone(), host.found.clone()?))).collect(),
+        base: base_of(&project, path),
+    };
+    let today = plan::compile(&project, &playbook, &order).map_err(CliError::Documents)?;
+    let differences = differences(planned, &today);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let _ = root;
+    Err(CliError::with_hint(
+        format!("the documents have changed since the run was planned:\n  {}", differences.join("\n  ")),
+        "`--as-planned` goes on with the plan as it was recorded; or make a new plan",
+    ))
+}
+
+fn base_of(project: &Project, playbook: &Path) -> std::path::PathBuf {
+    super::plan::base_of(project, playbook)
+}
+
+/// Says in words where two plans differ, at most a handful of places.
+fn differences(planned: &Plan, today: &Plan) -> Vec<String> {
+    let mut found = Vec::new();
+    if planned.rollout != today.rollout {
+        found.push("the rules of the rollout".to_owned());
+    }
+    if planned.waves.iter().map(|wave| &wave.hosts).ne(today.waves.iter().map(|wave| &wave.hosts)) {
+        found.push("who is in which wave".to_owned());
+    }
+    for (name, host) in &planned.hosts {
+        let Some(now) = today.hosts.get(name) else {
+            found.push(format!("{name} is not among the hosts any more"));
+            continue;
+        };
+        if host == now {
+            continue;
+        }
+        let steps =
+            host.steps.iter().zip(&now.steps).find(|(then, now)| then != now).map(|(then, _)| then.name.as_str());
+        found.push(match steps {
+            Some(step) => format!("{name}: step `{step}`"),
+            None if host.steps.len() != now.steps.len() => format!("{name}: the number of its steps"),
+            None if host.checks != now.checks || host.gates != now.gates => format!("{name}: its checks"),
+            None => format!("{name}: how it is reached"),
+        });
+    }
+    let more = found.len().saturating_sub(8);
+    found.truncate(8);
+    if more > 0 {
+        found.push(format!("and {more} more"));
+    }
+    found
+}

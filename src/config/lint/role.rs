@@ -1,0 +1,111 @@
+//! A role and its releases.
+
+use serde_json::Value as Json;
+
+use super::{
+    Findings,
+    steps::{Setting, Steps},
+    vars,
+};
+use crate::{
+    config::{
+        Diagnostic, Project, RoleFolder,
+        documents::{Releases, Role},
+        resolve::Variables,
+        source::{KeyPath, Source},
+        template::Scope,
+    },
+    model::Version,
+};
+
+/// Judges a role by itself. Whether hosts have what it needs is asked for each playbook.
+pub fn role(project: &Project, folder: &RoleFolder, found: &mut Vec<Diagnostic>) {
+    let mut found = Findings(found);
+    if let (Some(releases), Some(source)) = (&folder.releases, &folder.releases_source) {
+        self::releases(releases, source, &mut found);
+    }
+    if folder.is_unknown {
+        return;
+    }
+    let role = &folder.role;
+    let source = &folder.source;
+    let root = KeyPath::root();
+    vars::variables(source, &root.key("vars"), &role.vars, &mut found);
+    vars::required(source, &root.key("requires"), &role.requires, &mut found);
+    for name in role.requires.keys().filter(|name| role.vars.contains_key(*name)) {
+        let message = format!("`{name}` has a value here, and so no host must set it");
+        let hint = "keep it in `[vars]` or in `[requires]`".to_owned();
+        found.error(source.key_place(&root.key("requires").key(name)), message, Some(hint));
+    }
+    for name in role.actions.keys().filter(|name| Role::ACTIONS.contains(&name.as_str())) {
+        let message = format!("`{name}` is an action every role may have");
+        let hint = format!("write its steps as `[[{name}]]`");
+        found.error(source.key_place(&root.key("actions").key(name)), message, Some(hint));
+    }
+
+    let scope = widest_scope(project, Some(role), &[]);
+    let setting = Setting { source, dir: &folder.dir, scope: &scope, is_verb: false };
+    let mut steps = Steps { setting, found: &mut found };
+    if let Some(version) = &role.version {
+        steps.one(&root.key("version"), version);
+    }
+    for name in Role::ACTIONS {
+        if let Some(list) = role.action(name) {
+            steps.list(&root.key(name), list);
+        }
+    }
+    for (name, list) in &role.actions {
+        steps.list(&root.key("actions").key(name), list);
+    }
+    steps.checks(&root.key("gate"), &role.gate);
+    steps.checks(&root.key("check"), &role.check);
+}
+
+fn releases(releases: &Releases, source: &Source, found: &mut Findings<'_>) {
+    let list = KeyPath::root().key("release");
+    for (index, release) in releases.release.iter().enumerate() {
+        let at = list.index(index).key("version");
+        let same = |other: &Version| release.version.compare(other) == Some(std::cmp::Ordering::Equal);
+        if releases.release[..index].iter().any(|earlier| same(&earlier.version)) {
+            let message = format!("the release `{}` is there twice", release.version);
+            found.error(source.place(&at), message, Some("keep one of them".to_owned()));
+        }
+        if release.version.as_str().trim().is_empty() {
+            found.error(source.place(&at), "a version cannot be empty", None);
+        }
+        for (position, name) in release.requires_env.iter().enumerate() {
+            let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+            if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                let at = list.index(index).key("requires-env").index(position);
+                let message = format!("`{}` cannot be the name of an environment variable", name.escape_debug());
+                found.error(source.place(&at), message, None);
+            }
+        }
+    }
+}
+
+/// Returns every name that a template could use on some host: what any level of any document declares.
+///
+/// A name that is not even here is a slip, whichever host it is for.
+pub(super) fn widest_scope(project: &Project, role: Option<&Role>, more: &[String]) -> Scope {
+    let mut names: Vec<&String> = Vec::new();
+    let inventory = &project.inventory;
+    names.extend(inventory.defaults.vars.keys());
+    names.extend(inventory.groups.values().flat_map(|group| group.settings.vars.keys()));
+    names.extend(inventory.hosts.values().flat_map(|host| host.vars.keys()));
+    // A profile is judged against the roles it may meet, a role against the profiles of the inventory.
+    match role {
+        Some(role) => {
+            names.extend(role.vars.keys().chain(role.requires.keys()));
+            let used = inventory.hosts.keys().map(|host| project.profile_of(host));
+            let flat: Vec<_> = used.filter_map(|profile| project.flat_profiles.get(&profile)).collect();
+            names.extend(flat.iter().flat_map(|flat| flat.vars.keys().chain(flat.requires.keys())));
+        }
+        None => names.extend(
+            project.roles.values().flat_map(|folder| folder.role.vars.keys().chain(folder.role.requires.keys())),
+        ),
+    }
+    let mut scope: Scope = names.into_iter().chain(more).map(|name| (name.clone(), Json::Null)).collect();
+    Variables::add_built_in(&mut scope);
+    scope
+}

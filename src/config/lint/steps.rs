@@ -1,0 +1,384 @@
+//! Steps and checks: one kind each, no contradictions, templates whose every name is declared.
+
+use std::{ops::Range, path::Path};
+
+use super::Findings;
+use crate::{
+    config::{
+        Place,
+        documents::{OneOrMany, RoleCheck, StepDoc},
+        source::{KeyPath, Source},
+        suggest,
+        template::{self, Scope, TemplateKind, TemplateProblem},
+    },
+    model::Effect,
+    steps::Action,
+};
+
+/// Where steps stand and what their templates may use.
+#[derive(Clone, Copy)]
+pub(super) struct Setting<'a> {
+    pub source: &'a Source,
+    /// The folder to which local files are relative.
+    pub dir: &'a Path,
+    pub scope: &'a Scope,
+    /// The steps are those of a profile's verb.
+    pub is_verb: bool,
+}
+
+/// Judges steps.
+pub(super) struct Steps<'a, 'b, 'c> {
+    pub setting: Setting<'a>,
+    pub found: &'c mut Findings<'b>,
+}
+
+impl Steps<'_, '_, '_> {
+    /// Judges a list of steps; a single one may stand at `path` without a list around it.
+    pub fn list(&mut self, path: &KeyPath, steps: &[StepDoc]) {
+        let mut earlier = Vec::new();
+        for (index, step) in steps.iter().enumerate() {
+            let at = item(self.setting.source, path, index);
+            self.step(&at, step, &earlier, false);
+            earlier.extend(step.name.as_deref());
+        }
+    }
+
+    pub fn one(&mut self, path: &KeyPath, step: &StepDoc) {
+        self.step(path, step, &[], false);
+    }
+
+    pub fn checks(&mut self, path: &KeyPath, checks: &[RoleCheck]) {
+        let mut names: Vec<&str> = Vec::new();
+        for (index, check) in checks.iter().enumerate() {
+            let at = path.index(index);
+            let kinds = check.kinds();
+            match kinds.as_slice() {
+                [_] => self.action(&at, &mut Action::Check(check.to_check())),
+                [] if self.setting.source.is_damaged(&at) => {}
+                _ => self.kinds(&at, "check", &kinds, &["http", "tcp", "command", "disk", "ssh"]),
+            }
+            self.plain(&at.key("name"), &check.name);
+            if names.contains(&check.name.as_str()) {
+                let message = format!("there are two checks called `{}`", check.name.escape_debug());
+                let hint = "tables tell checks apart by their names".to_owned();
+                self.found.error(self.setting.source.place(&at.key("name")), message, Some(hint));
+            }
+            names.push(&check.name);
+        }
+    }
+
+    fn step(&mut self, at: &KeyPath, step: &StepDoc, earlier: &[&str], in_undo: bool) {
+        let source = self.setting.source;
+        let kinds = step.kinds();
+        match kinds.as_slice() {
+            [_] => {}
+            [] if source.is_damaged(at) => {}
+            _ => {
+                let all = ["verb", "command", "script", "file", "fetch", "env", "check", "wait", "notify"];
+                self.kinds(at, "step", &kinds, &all);
+            }
+        }
+        if let Some(name) = &step.name {
+            self.plain(&at.key("name"), name);
+        }
+        let action = if kinds.len() == 1 { step.action() } else { None };
+        if let Some(mut action) = action.clone() {
+            self.action(&at.key(action.name()), &mut action);
+        }
+        if let Some(when) = &step.when {
+            self.when(&at.key("when"), when);
+        }
+        if let (Some(_), Some(action)) = (&step.retry, &action)
+            && !step.is_repeat_safe()
+        {
+            self.found.error(
+                source.key_place(&at.key("retry")),
+                format!("a `{}` step may not be tried again: running it twice may do harm", action.name()),
+                Some("if it does no more when it runs twice, say `repeat-safe = true`".to_owned()),
+            );
+        }
+        if let Some(retry) = &step.retry {
+            self.retry(&at.key("retry"), retry.every.0, retry.within.0);
+        }
+        if step.repeat_safe == Some(false) && step.effect == Some(Effect::Read) {
+            let message = "a step with the effect `read` changes nothing, and so may be repeated";
+            self.found.error(source.key_place(&at.key("repeat-safe")), message, None);
+        }
+        if step.undo.is_some() && step.no_undo.is_some() {
+            let message = "a step with an `undo` has no reason for having none";
+            let hint = "keep `undo` or `no-undo`".to_owned();
+            self.found.error(source.key_place(&at.key("no-undo")), message, Some(hint));
+        }
+        if step.undo.is_some() && step.effect.is_some_and(|effect| effect == Effect::Irreversible) {
+            let message = "a step with an `undo` is not irreversible";
+            let hint = "write `effect = \"code\"` or `\"data\"`, or leave `undo` out".to_owned();
+            self.found.error(source.key_place(&at.key("effect")), message, Some(hint));
+        }
+        if step.no_undo.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+            let hint = "say in a few words why the step cannot be taken back".to_owned();
+            self.found.error(source.place(&at.key("no-undo")), "`no-undo` needs a reason", Some(hint));
+        }
+        for (index, requirement) in step.requires.iter().enumerate() {
+            if !earlier.contains(&requirement.receipt.as_str()) && !self.setting.is_verb {
+                let at = at.key("requires").index(index).key("receipt");
+                let message = format!("no earlier step is called `{}`", requirement.receipt.escape_debug());
+                self.found.error(source.place(&at), message, suggest::hint(&requirement.receipt, earlier.to_vec()));
+            }
+        }
+        if let Some(undo) = &step.undo {
+            let list = at.key("undo");
+            if in_undo {
+                let message = "the steps of an undo have no undo of their own";
+                return self.found.error(source.key_place(&list), message, Some("take it out".to_owned()));
+            }
+            let OneOrMany(steps) = undo.as_ref();
+            for (index, step) in steps.iter().enumerate() {
+                let at = item(source, &list, index);
+                self.step(&at, step, &[], true);
+            }
+        }
+    }
+
+    fn retry(&mut self, at: &KeyPath, every: std::time::Duration, within: std::time::Duration) {
+        let source = self.setting.source;
+        if every.is_zero() {
+            let message = "`every` must be longer than nothing";
+            self.found.error(source.place(&at.key("every")), message, Some("write `2s`".to_owned()));
+        } else if every > within {
+            let message = "`every` is longer than `for`, so there would be one try only";
+            self.found.error(source.place(&at.key("every")), message, None);
+        }
+    }
+
+    /// Tells that there is not exactly one kind.
+    fn kinds(&mut self, at: &KeyPath, what: &str, kinds: &[&'static str], all: &[&str]) {
+        let source = self.setting.source;
+        if let [_, second, ..] = kinds {
+            let message = format!("a {what} has exactly one kind, this one has {}", suggest::list(kinds));
+            let hint = format!("write one {what} for each");
+            self.found.error(source.key_place(&at.key(second)), message, Some(hint));
+        } else {
+            let hint = format!("add one of {}", suggest::list(all));
+            self.found.error(source.place(at), format!("the {what} does not say what it does"), Some(hint));
+        }
+    }
+
+    /// Judges what a step does. The keys of a check of a role stand beside its name, those of a step
+    /// below its kind: `at` leads to where they begin.
+    fn action(&mut self, at: &KeyPath, action: &mut Action) {
+        let source = self.setting.source;
+        for problem in action.kind().problems() {
+            let path = follow(source, at, &problem.key);
+            // A problem of what was taken out is told where it was taken out.
+            if problem.key.is_empty() && source.is_damaged(at) {
+                continue;
+            }
+            // Where the message is about the key itself, it is the key that is underlined.
+            let last = problem.key.rsplit('.').next().unwrap_or_default();
+            let names_key = !last.is_empty() && problem.message.contains(&format!("`{last}`"));
+            let place = if names_key { source.key_place(&path) } else { source.place(&path) };
+            self.found.error(place, problem.message, problem.hint);
+        }
+        self.local_files(at, action);
+        let scope = self.setting.scope;
+        let file = template_file(action, self.setting.dir);
+        action.kind_mut().templates(&mut |kind, key, text| {
+            for problem in template::check(kind, text, scope) {
+                let place = template_place(source, at, file.as_deref(), key, text, &problem.range);
+                self.found.error(place, problem.message, problem.hint);
+            }
+        });
+    }
+
+    /// Looks whether the local files that a step names are there, and reads the templates among them.
+    fn local_files(&mut self, at: &KeyPath, action: &mut Action) {
+        let names: Vec<(&str, Option<&String>)> = match action {
+            Action::File(file) => vec![("template", file.template.as_ref()), ("from", file.from.as_ref())],
+            Action::Script(script) => vec![("file", script.file.as_ref())],
+            _ => return,
+        };
+        let mut readable = true;
+        for (key, name) in names {
+            let Some(name) = name.filter(|name| !name.contains("{{")) else { continue };
+            let path = self.setting.dir.join(name);
+            if !path.is_file() {
+                readable = false;
+                let reason = if path.exists() { "it is no file" } else { "it does not exist" };
+                let message = format!("`{}` cannot be read: {reason}", name.escape_debug());
+                let hint = format!("the path is relative to `{}`", self.setting.dir.display());
+                self.found.error(self.setting.source.place(&at.key(key)), message, Some(hint));
+            }
+        }
+        let has_template = match action {
+            Action::File(file) => file.template.is_some(),
+            Action::Script(script) => script.template,
+            _ => false,
+        };
+        if readable
+            && has_template
+            && let Err(error) = action.kind_mut().load(self.setting.dir)
+        {
+            self.found.error(self.setting.source.place(at), error.to_string(), None);
+        }
+    }
+
+    /// A name is shown in tables and is no template.
+    fn plain(&mut self, at: &KeyPath, text: &str) {
+        if text.trim().is_empty() {
+            self.found.error(self.setting.source.place(at), "a name cannot be empty", None);
+        } else if text.contains("{{") {
+            let hint = "names are the same on every host; leave the value out".to_owned();
+            self.found.error(self.setting.source.place(at), "a name is no template", Some(hint));
+        }
+    }
+
+    fn when(&mut self, at: &KeyPath, when: &str) {
+        let source = self.setting.source;
+        let name = when.strip_prefix('!').unwrap_or(when).trim();
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if name.is_empty() || !name.chars().all(plain) {
+            let hint = "`when` is the name of a variable, as in `when = \"has-gpu\"`".to_owned();
+            let message = format!("`{}` is not the name of a variable", when.escape_debug());
+            return self.found.error(source.place(at), message, Some(hint));
+        }
+        if name.len() != when.len() {
+            let hint = "name a variable that is set where the step is to run".to_owned();
+            return self.found.error(source.place(at), "`when` is one name, without operators", Some(hint));
+        }
+        for problem in
+            template::check(TemplateKind::Text, &format!("{{{{#if {name}}}}}{{{{/if}}}}"), self.setting.scope)
+        {
+            self.found.error(source.place(at), problem.message, problem.hint);
+        }
+    }
+}
+
+/// A name that templates use and a host does not declare.
+pub(super) struct Missing {
+    pub name: String,
+    pub place: Place,
+}
+
+/// Lists the names that templates of these steps use and `scope` does not declare.
+pub(super) fn missing(source: &Source, dir: &Path, path: &KeyPath, steps: &[StepDoc], scope: &Scope) -> Vec<Missing> {
+    let mut all = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        let at = item(source, path, index);
+        if let Some(mut action) = step.action() {
+            missing_in(source, dir, &at.key(action.name()), &mut action, scope, &mut all);
+        }
+        if let Some(when) = &step.when {
+            let asked = format!("{{{{#if {when}}}}}{{{{/if}}}}");
+            for problem in template::check(TemplateKind::Text, &asked, scope) {
+                all.extend(problem.undeclared.map(|name| Missing { name, place: source.place(&at.key("when")) }));
+            }
+        }
+        if let Some(undo) = &step.undo {
+            all.extend(missing(source, dir, &at.key("undo"), &undo.0, scope));
+        }
+    }
+    all
+}
+
+/// As [`missing`], for checks.
+pub(super) fn missing_in_checks(
+    source: &Source,
+    dir: &Path,
+    path: &KeyPath,
+    checks: &[RoleCheck],
+    scope: &Scope,
+) -> Vec<Missing> {
+    let mut all = Vec::new();
+    for (index, check) in checks.iter().enumerate() {
+        missing_in(source, dir, &path.index(index), &mut Action::Check(check.to_check()), scope, &mut all);
+    }
+    all
+}
+
+fn missing_in(source: &Source, dir: &Path, at: &KeyPath, action: &mut Action, scope: &Scope, all: &mut Vec<Missing>) {
+    let has_template = match action {
+        Action::File(file) => file.template.is_some(),
+        Action::Script(script) => script.template,
+        _ => false,
+    };
+    if has_template && action.kind_mut().load(dir).is_err() {
+        // Told when the document itself was judged.
+        return;
+    }
+    let file = template_file(action, dir);
+    action.kind_mut().templates(&mut |kind, key, text| {
+        for TemplateProblem { range, undeclared, .. } in template::check(kind, text, scope) {
+            let Some(name) = undeclared else { continue };
+            let place = template_place(source, at, file.as_deref(), key, text, &range);
+            all.push(Missing { name, place });
+        }
+    });
+}
+
+/// Returns the path of a list's item, or of what stands there alone.
+fn item(source: &Source, path: &KeyPath, index: usize) -> KeyPath {
+    let inner = path.index(index);
+    if source.has(&inner) { inner } else { path.clone() }
+}
+
+/// The project's file whose text is a template of the step.
+fn template_file(action: &Action, dir: &Path) -> Option<std::path::PathBuf> {
+    match action {
+        Action::File(file) => file.template.as_ref().map(|name| dir.join(name)),
+        Action::Script(script) if script.template => script.file.as_ref().map(|name| dir.join(name)),
+        _ => None,
+    }
+}
+
+/// Returns where a part of a template stands: in the document, or in the file it was read from.
+fn template_place(
+    source: &Source,
+    at: &KeyPath,
+    file: Option<&Path>,
+    key: &str,
+    text: &str,
+    range: &Range<usize>,
+) -> Place {
+    if let Some(file) = file.filter(|_| matches!(key, "template" | "file" | "loaded")) {
+        let shown = match (source.file().parent(), file.file_name()) {
+            (Some(folder), Some(_)) if source.file().is_relative() => {
+                // The folder of the document as it is shown, with the path inside it.
+                let inside: std::path::PathBuf =
+                    file.components().rev().take_while(|part| Some(part.as_os_str()) != folder.file_name()).collect();
+                folder.join(inside.components().rev().collect::<std::path::PathBuf>())
+            }
+            _ => file.to_owned(),
+        };
+        return Place { file: shown, text: text.into(), range: range.clone() };
+    }
+    source.inner_place(&follow(source, at, key), range)
+}
+
+/// Follows a dotted key from `at` as far as it leads. Keys may contain dots themselves, and a short
+/// form (`command = "..."`) leaves some out: what leads nowhere is skipped.
+fn follow(source: &Source, at: &KeyPath, key: &str) -> KeyPath {
+    let parts: Vec<&str> = key.split(['.', '[', ']']).filter(|part| !part.is_empty()).collect();
+    let mut path = at.clone();
+    let mut index = 0;
+    while index < parts.len() {
+        let mut step = 1;
+        for end in (index + 1..=parts.len()).rev() {
+            let name = parts[index..end].join(".");
+            let by_key = path.key(&name);
+            if source.has(&by_key) {
+                path = by_key;
+                step = end - index;
+                break;
+            }
+            if let Ok(position) = name.parse::<usize>()
+                && source.has(&path.index(position))
+            {
+                path = path.index(position);
+                step = end - index;
+                break;
+            }
+        }
+        index += step;
+    }
+    path
+}

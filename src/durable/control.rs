@@ -1,0 +1,74 @@
+//! Acting on attempts from outside their segment: fence off, cancel, close, stop, clean up.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Attempt, AttemptStatus, DurableError, HostSide,
+    status::read_states,
+    wire::{Script, check_name},
+};
+
+const CONTROL: &str = include_str!("control.sh");
+
+/// How an attempt whose result nobody knows was resolved, by its look or by a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Closing {
+    /// It was found done.
+    Done,
+    /// It was found not done; a new attempt may start.
+    NotDone,
+}
+
+impl HostSide {
+    /// Fences attempts off for good, unless they have started: what is returned says which it was.
+    pub async fn void(&self, attempts: &[Attempt]) -> Result<Vec<AttemptStatus>, DurableError> {
+        self.act_on("void a step", "void", attempts, None).await
+    }
+
+    /// Stops attempts that run: TERM, and KILL after the grace to whatever is left of them.
+    pub async fn cancel(&self, attempts: &[Attempt]) -> Result<Vec<AttemptStatus>, DurableError> {
+        self.act_on("cancel a step", "cancel", attempts, None).await
+    }
+
+    /// Closes an unknown attempt, so that another of the step may start. Refused while it may still run.
+    pub async fn close(&self, attempt: &Attempt, closing: Closing) -> Result<Vec<AttemptStatus>, DurableError> {
+        let word = match closing {
+            Closing::Done => "done",
+            Closing::NotDone => "not-done",
+        };
+        self.act_on("close a step", "close", std::slice::from_ref(attempt), Some(word)).await
+    }
+
+    /// Asks a segment to end after the step it is at.
+    pub async fn request_stop(&self, segment: &str) -> Result<(), DurableError> {
+        check_name(segment)?;
+        let script = self.script().add(CONTROL).call("request_stop", &[segment]).call("say", &["end"]);
+        self.ask("stop a segment", script).await.map(|_| ())
+    }
+
+    /// Removes what the host keeps of this run. Only for a closed run; refused while any of it runs.
+    pub async fn clean(&self) -> Result<(), DurableError> {
+        let script = self.script().add(CONTROL).call("clean", &[]).call("say", &["end"]);
+        self.ask("clean up", script).await.map(|_| ())
+    }
+
+    async fn act_on(
+        &self,
+        question: &'static str,
+        function: &str,
+        attempts: &[Attempt],
+        word: Option<&str>,
+    ) -> Result<Vec<AttemptStatus>, DurableError> {
+        let mut script: Script = self.script().add(CONTROL);
+        for attempt in attempts {
+            check_name(attempt.step.as_str())?;
+            let name = attempt.to_string();
+            let mut arguments = vec![name.as_str()];
+            arguments.extend(word);
+            script = script.call(function, &arguments);
+        }
+        let answers = self.ask(question, script.call("say", &["end"])).await?;
+        read_states(question, attempts, &answers)
+    }
+}

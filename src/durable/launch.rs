@@ -1,0 +1,145 @@
+//! Sending a segment to a host, and finding one again that is already there.
+
+use std::time::Duration;
+
+use super::{
+    Attempt, DurableError, HostSide, Lease, Segment, SegmentEnd, SegmentStep, StepNews,
+    follow::{FOLLOW, Following, Reader},
+    wire::{STATE, Script, check_name, check_program, garbled},
+};
+use crate::model::{Secret, quote};
+
+const LAUNCH: &str = include_str!("launch.sh");
+const ATTACH: &str = include_str!("attach.sh");
+const WRAPPER: &str = include_str!("wrapper.sh");
+const SUPERVISE: &str = include_str!("supervise.sh");
+
+/// Kept on the host of each stream from its beginning; the last 64 KiB come on top.
+const SPOOL: u64 = 4 * 1024 * 1024;
+
+/// Most steps of one segment: their ticks must fit into the smallest pipe there is.
+pub const MOST_STEPS: usize = 500;
+
+impl HostSide {
+    /// Starts a segment on the host, detached, and tells how it goes until every attempt has ended.
+    ///
+    /// Sending attempts again that were sent before is safe: what has started does not start again.
+    /// When the link is lost the host goes on; [`HostSide::attach`] with the same `following` goes on telling.
+    /// An error that does not [leave doubt](DurableError::leaves_doubt) means that nothing has started.
+    pub async fn run_segment(
+        &self,
+        lease: &Lease,
+        segment: &Segment,
+        secrets: &[(String, Secret)],
+        following: &mut Following,
+        on: &mut (dyn FnMut(&Attempt, StepNews<'_>) + Send),
+    ) -> Result<SegmentEnd, DurableError> {
+        following.expect(segment);
+        if segment.steps.is_empty() {
+            return Ok(SegmentEnd::default());
+        }
+        let script = self.launching(lease, segment, secrets)?;
+        let limits = segment.steps.iter().map(|step| step.limit).sum();
+        self.follow("start a segment", script, secrets, limits, following, on).await
+    }
+
+    /// Goes on telling of a segment that was started before, from where `following` was left.
+    ///
+    /// Starts nothing. Every attempt of `following` gets its end. `NotStarted` is final for this segment: a
+    /// launch of it that is still on its way will start nothing.
+    pub async fn attach(
+        &self,
+        following: &mut Following,
+        on: &mut (dyn FnMut(&Attempt, StepNews<'_>) + Send),
+    ) -> Result<SegmentEnd, DurableError> {
+        check_name(following.segment())?;
+        let script =
+            self.script().set("SEG", following.segment()).set("ATTEMPTS", &following.offsets()).add(FOLLOW).add(ATTACH);
+        let limits = following.limits();
+        self.follow("follow a segment", script, &[], limits, following, on).await
+    }
+
+    async fn follow(
+        &self,
+        question: &'static str,
+        script: Script,
+        secrets: &[(String, Secret)],
+        limits: Duration,
+        following: &mut Following,
+        on: &mut (dyn FnMut(&Attempt, StepNews<'_>) + Send),
+    ) -> Result<SegmentEnd, DurableError> {
+        let nonce = script.nonce().to_owned();
+        let mut exec = self.exec(script);
+        exec.secrets = secrets.to_vec();
+        // Steps that wait for each other, each with its grace; the host's own limits come first.
+        let steps = u32::try_from(following.len()).unwrap_or(u32::MAX);
+        exec.timeout = Some(limits + (3 * self.grace + Duration::from_secs(30)).saturating_mul(steps));
+        exec.keep = 16 * 1024;
+        let mut reader = Reader::new(question, nonce, following, on);
+        let ended = self.session.run(exec, &mut reader).await?;
+        reader.finish(|| garbled(question, &ended.status, &ended.err.text()))
+    }
+
+    fn launching(
+        &self,
+        lease: &Lease,
+        segment: &Segment,
+        secrets: &[(String, Secret)],
+    ) -> Result<Script, DurableError> {
+        check_name(&segment.id)?;
+        if segment.steps.len() > MOST_STEPS {
+            return Err(DurableError::BadName(format!("{} with {} steps", segment.id, segment.steps.len())));
+        }
+        let names: Vec<String> = segment.steps.iter().map(|step| step.attempt.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let attempts: Vec<String> =
+            segment.steps.iter().map(|step| format!("{}:0:0:{}", step.attempt, yes(step.leaves_running))).collect();
+        let mut script = self
+            .script()
+            .set("SEG", &segment.id)
+            .set("SCOPE", self.scope.as_str())
+            .set("ATTEMPTS", &attempts.join(" "))
+            .add(FOLLOW)
+            .add(LAUNCH)
+            .call("prepare", &names);
+        for step in &segment.steps {
+            check_name(step.attempt.step.as_str())?;
+            for (file, text) in [("look", step.look.as_deref()), ("act", Some(step.act.as_str()))] {
+                if let Some(text) = text {
+                    check_program(&step.attempt, text)?;
+                    script = put(script, &format!("{}/{file}", step.attempt), text);
+                }
+            }
+        }
+        let folder = format!("{}.segment", segment.id);
+        // The wrapper is made on the host out of what the host knows: where its state is, its umask.
+        let steps: Vec<String> = segment.steps.iter().map(|step| step_word(step, secrets)).collect();
+        let head = [("TOKEN", lease.token.to_string()), ("CAP", SPOOL.to_string()), ("STEPS", steps.join(" "))]
+            .map(|(name, value)| format!("{name}={}\n", quote(&value)))
+            .concat();
+        let comment = format!("# {}\n", names.join(" "));
+        let body = format!("{head}{STATE}{WRAPPER}");
+        let length = (comment.len() + body.len()).to_string();
+        script = script.call("put_wrapper", &[&format!("{folder}/wrapper"), &comment, &body, &length]);
+        Ok(put(script, &format!("{folder}/supervise"), SUPERVISE).add("start").add("follow"))
+    }
+}
+
+fn put(script: Script, file: &str, text: &str) -> Script {
+    script.call("put", &[file, text, &text.len().to_string()])
+}
+
+/// A step as the wrapper's `STEPS` names it.
+fn step_word(step: &SegmentStep, secrets: &[(String, Secret)]) -> String {
+    let seconds = step.limit.as_millis().div_ceil(1000).clamp(1, 31_536_000);
+    let hidden: Vec<&str> = secrets
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !step.secrets.iter().any(|own| own == name))
+        .collect();
+    format!("{}:{seconds}:{}:{}", step.attempt, yes(step.leaves_running), hidden.join(","))
+}
+
+fn yes(answer: bool) -> &'static str {
+    if answer { "yes" } else { "no" }
+}

@@ -1,0 +1,65 @@
+# What the files of an attempt say. Used by every script that judges one.
+
+# Whether the lock of file $1 is held. The shared lock taken to ask is gone at once.
+held() {
+  [ -e "$1" ] || return 1
+  exec 5<"$1"
+  if flock -n -s 5; then exec 5<&-; return 1; fi
+  exec 5<&-
+}
+# Sets RESULT to the name of the result in directory $1 and WHY to the reason of a stop; empty: none.
+result() {
+  RESULT='' WHY=''
+  for entry in "$1"/*; do
+    case ${entry##*/} in
+      rc.* | look.* | unchanged | killed.* | lost | closed.*) RESULT=${entry##*/} ;;
+      why.*) WHY=${entry##*/why.} ;;
+    esac
+  done
+}
+# Sets STATE for the attempt in directory $1: section 4 of the protocol. Result, lock, result again: a
+# step that ends while it is asked about is asked again.
+judge() {
+  for pass in 1 2 3; do
+    result "$1"; before=$RESULT
+    HELD=no; if held "$1/alive"; then HELD=yes; fi
+    result "$1"
+    [ "$RESULT" = "$before" ] && break
+  done
+  kind=none boot='' pid='' began=''
+  if [ -e "$1/start" ]; then kind=torn; read -r kind boot pid began rest <"$1/start"; fi
+  read -r now </proc/sys/kernel/random/boot_id
+  STATE=lost
+  case $kind in
+    none) STATE=none; [ $HELD = no ] || STATE=pending; return ;;
+    void) STATE=void; return ;;
+  esac
+  if [ $HELD = yes ]; then
+    STATE=orphaned
+    if [ -n "$RESULT" ]; then STATE=lingering
+    elif { read -r stat <"/proc/$pid/stat"; } 2>/dev/null; then
+      # The name may hold anything, blanks and brackets too: the fields count from the last bracket on.
+      set -- "$1" ${stat##*) }
+      shift
+      case $1 in Z | X) ;; *) [ "${20}" != "$began" ] || STATE=running ;; esac
+    fi
+  elif [ -n "$RESULT" ] && [ "$RESULT" != lost ]; then STATE=done
+  elif [ "$boot" != "$now" ]; then STATE=rebooted
+  elif [ -n "$WHY" ]; then STATE=done RESULT=killed.$WHY
+  fi
+}
+# Sends signal $1 to every process that holds the lock file $2 open: the way to what left its group.
+signal_holders() {
+  # The kernel names files without symbolic links.
+  lock=$(cd "${2%/*}" && pwd -P)/${2##*/}
+  ls -l /proc/[0-9]*/fd 2>/dev/null | {
+    who='' past=' '
+    while read -r line; do
+      case $line in
+        /proc/*/fd:) who=${line#/proc/}; who=${who%/fd:} ;;
+        *" -> $lock")
+          case $past in *" $who "*) ;; *) [ "$who" = $$ ] || kill -"$1" "$who" 2>/dev/null; past="$past$who " ;; esac ;;
+      esac
+    done
+  }
+}

@@ -1,0 +1,246 @@
+//! The engine against hosts that answer from a table, on a clock that only the test lets go; and against
+//! real shells on this machine. Every event is folded as it is recorded: one out of order fails the test.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::{Control, Means, Mode, Promoter, Secrets, Stop, apply, resume};
+use crate::{
+    config::documents::{AfterData, BeforeData, Promote, Scope},
+    event::{Event, Happening, RecordError, Recorder, RunState},
+    model::{Effect, ExitCode, HostName, HostOutcome, RunId, Secret, SecretId, SecretSource, Span, StepId},
+    plan::{FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Purpose, Rollout, Wave},
+    transport::{
+        Exec, Program, Target, Transport, TransportError, Way,
+        scripted::{Answer, Request, ScriptedTransport},
+    },
+};
+
+mod durable;
+mod rollout;
+
+/// What was recorded, and what it adds up to.
+#[derive(Default)]
+struct Notes {
+    events: Mutex<Vec<Event>>,
+    state: Mutex<RunState>,
+}
+
+impl Notes {
+    fn state(&self) -> RunState {
+        self.state.lock().expect("not poisoned").clone()
+    }
+
+    fn events(&self) -> Vec<Event> {
+        self.events.lock().expect("not poisoned").clone()
+    }
+
+    fn outcomes(&self) -> Vec<(String, Option<HostOutcome>)> {
+        self.state().hosts.iter().map(|(name, host)| (name.to_string(), host.outcome)).collect()
+    }
+
+    fn outcome(&self, host: &str) -> Option<HostOutcome> {
+        self.state().hosts[&name(host)].outcome
+    }
+}
+
+#[async_trait]
+impl Recorder for Notes {
+    async fn record(&self, host: Option<&HostName>, what: Happening) -> Result<(), RecordError> {
+        let mut state = self.state.lock().expect("not poisoned");
+        let event = Event {
+            run: state.run.clone().unwrap_or_else(RunId::generate),
+            sequence: state.sequence + 1,
+            at: Timestamp::UNIX_EPOCH,
+            host: host.cloned(),
+            what,
+        };
+        state.apply(&event).map_err(|error| RecordError(error.to_string()))?;
+        self.events.lock().expect("not poisoned").push(event);
+        Ok(())
+    }
+}
+
+struct Vault;
+
+impl Secrets for Vault {
+    fn resolve(&self, source: &SecretSource) -> Result<Secret, String> {
+        match source {
+            SecretSource::Env(name) => Ok(Secret::new(format!("value-of-{name}"))),
+            other => Err(format!("{other:?} is not here")),
+        }
+    }
+}
+
+struct Nobody;
+
+#[async_trait]
+impl Promoter for Nobody {
+    async fn promoted(&self, _: &str) -> bool {
+        false
+    }
+}
+
+/// One run under test, and the hands that steer it.
+struct Bench {
+    notes: Arc<Notes>,
+    means: Means,
+    stop: watch::Sender<Stop>,
+    pause: watch::Sender<bool>,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(transport: impl Transport + 'static) -> Self {
+        let notes = Arc::new(Notes::default());
+        let (stop, stopped) = watch::channel(Stop::No);
+        let (pause, paused) = watch::channel(false);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let means = Means {
+            transport: Arc::new(transport),
+            recorder: Arc::clone(&notes) as Arc<dyn Recorder>,
+            secrets: Arc::new(Vault),
+            control: Control { stop: stopped, paused, promoter: Arc::new(Nobody) },
+            progress: Arc::new(|_, _| {}),
+            run: RunId::generate(),
+            owner: "anna@laptop".to_owned(),
+            local: folder.path().to_path_buf(),
+            connect_within: Duration::from_secs(5),
+        };
+        Self { notes, means, stop, pause, folder }
+    }
+
+    async fn apply(&self, plan: &Plan) -> ExitCode {
+        apply(Arc::new(plan.clone()), Mode::Apply, self.means.clone()).await.expect("events in a legal order")
+    }
+
+    async fn look(&self, plan: &Plan) -> ExitCode {
+        let mode = Mode::Look { diff: false };
+        apply(Arc::new(plan.clone()), mode, self.means.clone()).await.expect("events in a legal order")
+    }
+
+    async fn resume(&self, plan: &Plan, hosts: &[&str], purpose: &str) -> ExitCode {
+        self.stop.send_replace(Stop::No);
+        let hosts = hosts.iter().map(|host| name(host)).collect();
+        let resumed = resume(Arc::new(plan.clone()), self.notes.state(), hosts, purpose, self.means.clone()).await;
+        resumed.expect("events in a legal order")
+    }
+}
+
+fn name(text: &str) -> HostName {
+    text.parse().expect("a name")
+}
+
+/// A code step that may be repeated, with an undo of its own; `text` is what it runs.
+fn step(text: &str) -> PlannedStep {
+    let undo = PlannedStep { undo: PlannedUndo::Nothing, ..bare_step(&format!("undo-{text}")) };
+    PlannedStep { undo: PlannedUndo::By(vec![undo]), ..bare_step(text) }
+}
+
+fn bare_step(text: &str) -> PlannedStep {
+    PlannedStep {
+        id: StepId::new(0, text),
+        name: text.to_owned(),
+        effect: Effect::Code,
+        timeout: Span::seconds(600),
+        idle_timeout: None,
+        action: serde_json::from_value(json!({ "command": text })).expect("a command"),
+        undo: PlannedUndo::Nothing,
+        run_as: None,
+        repeat_safe: true,
+        retry: None,
+        requires: Vec::new(),
+    }
+}
+
+fn data_step(text: &str) -> PlannedStep {
+    let undo = PlannedUndo::Impossible { reason: "only a restore takes data back".to_owned(), waived: true };
+    PlannedStep { effect: Effect::Data, undo, ..bare_step(text) }
+}
+
+fn check(command: &str) -> PlannedCheck {
+    PlannedCheck {
+        name: command.to_owned(),
+        check: serde_json::from_value(json!({ "command": { "run": command } })).expect("a check"),
+        timeout: Span::seconds(10),
+        retry: None,
+        after_only: false,
+        run_as: None,
+    }
+}
+
+fn numbered(mut steps: Vec<PlannedStep>) -> Vec<PlannedStep> {
+    for (index, step) in steps.iter_mut().enumerate() {
+        step.id = StepId::new(index, &step.name);
+    }
+    steps
+}
+
+/// A plan of these waves in which every host has the same steps.
+fn plan(waves: &[&[&str]], steps: Vec<PlannedStep>) -> Plan {
+    let steps = numbered(steps);
+    let host = |host: &&str| {
+        let target = Target { host: name(host), way: Way::Controller, run_as: None };
+        let mut of = HostPlan::bare(target, "host".to_owned());
+        of.point_of_no_return = steps.iter().position(|step| step.effect.passes_no_return());
+        of.steps.clone_from(&steps);
+        of.install = (*host).to_owned();
+        (name(host), of)
+    };
+    let wave = |(index, hosts): (usize, &&[&str])| Wave {
+        name: if index == 0 && waves.len() > 1 { "canary".to_owned() } else { format!("wave {index}") },
+        hosts: hosts.iter().map(|host| name(host)).collect(),
+        soak: Span::seconds(0),
+        promote: Promote::Auto,
+    };
+    Plan {
+        format: crate::plan::FORMAT,
+        digest: String::new(),
+        made_at: Timestamp::UNIX_EPOCH,
+        title: "test".to_owned(),
+        playbook: None,
+        purpose: Purpose::Apply,
+        role: None,
+        action: None,
+        wanted: None,
+        waves: waves.iter().enumerate().map(wave).collect(),
+        hosts: waves.iter().copied().flatten().map(host).collect(),
+        rollout: Rollout {
+            at_once: 10,
+            budget: FailureBudget { failed: Some(0), ..FailureBudget::default() },
+            before_data: BeforeData::Undo,
+            after_data: AfterData::Hold,
+            scope: Scope::Host,
+        },
+        warnings: Vec::new(),
+    }
+    .seal()
+}
+
+/// Hosts that cannot be durable, so that every program is a row of the table.
+fn attached() -> ScriptedTransport {
+    let answer = |exec: &Exec| {
+        let Program::Script(text) = &exec.program else { return (127, String::new()) };
+        let nonce = text.lines().find_map(|line| line.strip_prefix("N=")).unwrap_or_default().trim_matches('\'');
+        (0, format!("\n{nonce} durable no the test says so\n{nonce} end\n"))
+    };
+    ScriptedTransport::new().answer(Answer::to("durable no").computed(answer))
+}
+
+/// What was run on a host, in order: the words that name the test's commands.
+fn ran(transport: &ScriptedTransport, host: &str, words: &[&str]) -> Vec<String> {
+    let texts = transport.texts(host);
+    let texts = texts.iter().filter(|text| !text.contains("durable no"));
+    let mut sorted: Vec<&&str> = words.iter().collect();
+    // `undo-one` contains `one`: the longest word that fits names the program.
+    sorted.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    texts.filter_map(|text| sorted.iter().find(|word| text.contains(**word)).map(|word| (**word).to_string())).collect()
+}

@@ -1,0 +1,336 @@
+//! Waves, windows, budgets, unwinding and stopping, on hosts from a table.
+
+use super::*;
+
+const WORDS: &[&str] = &["one", "two", "three", "undo-one", "undo-two", "undo-three", "probe"];
+
+fn steps() -> Vec<PlannedStep> {
+    vec![step("one"), step("two"), step("three")]
+}
+
+fn failing(word: &str) -> Answer {
+    let word = word.to_owned();
+    let undo = format!("undo-{word}");
+    Answer::where_text(move |text| text.contains(&word) && !text.contains(&undo)).status(1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_red_canary_stops_the_rest_and_is_taken_back_last_step_first_the_half_run_one_included() {
+    let transport = attached().answer(failing("two").on("web-1").err("no such image\n"));
+    let bench = Bench::new(transport.clone());
+    let exit = bench.apply(&plan(&[&["web-1"], &["web-2", "web-3"]], steps())).await;
+    assert_eq!(exit, ExitCode::Halted);
+    assert_eq!(ran(&transport, "web-1", WORDS), ["one", "two", "undo-two", "undo-one"]);
+    assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Undone));
+    for host in ["web-2", "web-3"] {
+        assert_eq!(bench.notes.outcome(host), None);
+        assert!(transport.texts(host).is_empty(), "{host} was touched");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_fails_leaves_the_host_stuck_and_what_lies_below_untouched() {
+    let transport = attached().answer(failing("three")).answer(Answer::to("undo-two").status(4));
+    let bench = Bench::new(transport.clone());
+    let exit = bench.apply(&plan(&[&["web-1"]], steps())).await;
+    assert_eq!(exit, ExitCode::PersonNeeded);
+    assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Stuck));
+    assert_eq!(ran(&transport, "web-1", WORDS), ["one", "two", "three", "undo-three", "undo-two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_data_step_has_begun_a_host_is_held_and_nothing_is_taken_back() {
+    for word in ["two", "three"] {
+        let transport = attached().answer(failing(word));
+        let bench = Bench::new(transport.clone());
+        let exit = bench.apply(&plan(&[&["web-1"]], vec![step("one"), data_step("two"), step("three")])).await;
+        assert_eq!(exit, ExitCode::PersonNeeded, "{word}");
+        assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Held));
+        assert!(ran(&transport, "web-1", WORDS).iter().all(|word| !word.starts_with("undo")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_data_step_that_found_nothing_to_do_is_no_point_of_no_return_even_with_a_receipt() {
+    // 113: the attached program's word for "nothing to do".
+    let unchanged = Answer::to("two").status(113).out("longshore-receipt sha256 abc\n");
+    let transport = attached().answer(Answer::to("undo")).answer(unchanged).answer(failing("three"));
+    let bench = Bench::new(transport.clone());
+    bench.apply(&plan(&[&["web-1"]], vec![step("one"), data_step("two"), step("three")])).await;
+    assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Undone));
+    assert_eq!(ran(&transport, "web-1", WORDS), ["one", "two", "three", "undo-three", "undo-one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_found_nothing_to_do_is_not_taken_back_for_its_receipt() {
+    let unchanged = Answer::where_text(|text| text.contains("one") && !text.contains("undo"))
+        .status(113)
+        .out("longshore-receipt sha256 abc\n");
+    let transport = attached().answer(unchanged).answer(failing("two"));
+    let bench = Bench::new(transport.clone());
+    bench.apply(&plan(&[&["web-1"]], steps())).await;
+    assert_eq!(ran(&transport, "web-1", WORDS), ["one", "two", "undo-two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_of_which_nobody_knows_the_end_is_unknown_never_repeated_and_never_taken_back() {
+    let errors: [fn() -> TransportError; 2] =
+        [|| TransportError::NoStatus, || TransportError::TimedOut { limit: Duration::from_secs(1) }];
+    for error in errors {
+        let transport = attached().answer(Answer::to("two").fails(error));
+        let bench = Bench::new(transport.clone());
+        let exit = bench.apply(&plan(&[&["web-1"]], steps())).await;
+        assert_eq!(exit, ExitCode::PersonNeeded);
+        assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Unknown));
+        assert_eq!(ran(&transport, "web-1", WORDS), ["one", "two"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_safe_step_whose_link_was_lost_is_run_again() {
+    let lost = Answer::to("two").times(1).fails(|| TransportError::LinkLost { source: None });
+    let transport = attached().answer(lost);
+    let bench = Bench::new(transport.clone());
+    assert_eq!(bench.apply(&plan(&[&["web-1"]], steps())).await, ExitCode::Good);
+    assert_eq!(ran(&transport, "web-1", WORDS), ["one", "two", "two", "three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_cannot_keep_a_step_from_running_twice_is_refused_before_anything_is_begun() {
+    let transport = attached();
+    let bench = Bench::new(transport.clone());
+    let once = PlannedStep { repeat_safe: false, ..step("two") };
+    let exit = bench.apply(&plan(&[&["web-1"]], vec![step("one"), once])).await;
+    assert_eq!(exit, ExitCode::Refused);
+    assert_eq!(ran(&transport, "web-1", WORDS), Vec::<String>::new());
+    let failure = bench.notes.state().hosts[&name("web-1")].failure.clone().expect("a reason");
+    assert!(failure.to_string().contains("`two` must not run twice"), "{failure}");
+}
+
+/// A budget, what goes wrong, and how it must end.
+type Case<'a> = (&'a [usize], &'a [usize], Option<usize>, Option<usize>, usize, ExitCode);
+
+#[tokio::test(start_paused = true)]
+async fn budgets_are_inclusive_and_count_each_class_by_itself() {
+    let key = || TransportError::HostKeyUnknown {
+        address: "a".to_owned(),
+        algorithm: "b".to_owned(),
+        fingerprint: "c".to_owned(),
+    };
+    // Hosts in order, one at a time: failing ones, unreachable ones; the budgets; how many get their turn; exit.
+    let cases: [Case<'_>; 6] = [
+        (&[], &[], Some(0), None, 5, ExitCode::Good),
+        (&[2], &[], Some(0), None, 2, ExitCode::Halted),
+        (&[2], &[], Some(1), None, 5, ExitCode::HostFailed),
+        (&[2, 3], &[], Some(1), None, 3, ExitCode::Halted),
+        (&[], &[1, 2], Some(0), None, 5, ExitCode::SomeUnreachable),
+        (&[], &[1, 2], Some(0), Some(1), 2, ExitCode::Halted),
+    ];
+    for (failed, unreachable, most_failed, most_unreachable, turns, expected) in cases {
+        let mut transport = attached();
+        for host in failed {
+            transport = transport.refuses_with(&format!("web-{host}"), None, key);
+        }
+        for host in unreachable {
+            transport = transport.refuses(&format!("web-{host}"));
+        }
+        let mut plan = plan(&[&["web-1", "web-2", "web-3", "web-4", "web-5"]], steps());
+        plan.rollout.at_once = 1;
+        plan.rollout.budget =
+            FailureBudget { failed: most_failed, unreachable: most_unreachable, ..FailureBudget::default() };
+        let bench = Bench::new(transport);
+        let exit = bench.apply(&plan).await;
+        let had = bench.notes.outcomes().iter().filter(|(_, outcome)| outcome.is_some()).count();
+        assert_eq!((had, exit), (turns, expected), "{failed:?} {unreachable:?}");
+        assert_eq!(bench.notes.state().exit_code(), exit, "the fold and the run disagree");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_of_which_nothing_is_proven_lets_no_wave_follow_whatever_the_budget() {
+    let transport = attached().refuses("web-1");
+    let bench = Bench::new(transport.clone());
+    let exit = bench.apply(&plan(&[&["web-1"], &["web-2"]], steps())).await;
+    assert_eq!(exit, ExitCode::Halted);
+    assert!(transport.texts("web-2").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_window_is_never_exceeded_and_a_hanging_host_holds_only_its_slot() {
+    let transport = attached()
+        .answer(Answer::to("two").on("web-2").hangs())
+        .answer(Answer::to("two").after(Duration::from_secs(10)));
+    let mut plan = plan(&[&["web-1", "web-2", "web-3", "web-4", "web-5", "web-6"]], steps());
+    plan.rollout.at_once = 2;
+    plan.rollout.budget.failed = None;
+    let bench = Bench::new(transport);
+    assert_eq!(bench.apply(&plan).await, ExitCode::PersonNeeded);
+    let mut running = 0;
+    let mut finished = Vec::new();
+    for event in bench.notes.events() {
+        match event.what {
+            Happening::HostStarted { .. } => running += 1,
+            Happening::HostFinished { .. } => {
+                running -= 1;
+                finished.extend(event.host.map(|host| host.to_string()));
+            }
+            _ => {}
+        }
+        assert!(running <= 2, "{running} hosts at once");
+    }
+    assert_eq!(finished, ["web-1", "web-3", "web-4", "web-5", "web-6", "web-2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_stops_the_run_between_two_steps_and_no_host_begins_after_that() {
+    let transport = attached().answer(Answer::to("one").after(Duration::from_secs(10)));
+    let mut plan = plan(&[&["web-1", "web-2"]], steps());
+    plan.rollout.at_once = 1;
+    let bench = Bench::new(transport.clone());
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        bench.stop.send_replace(Stop::Drain);
+    };
+    let (exit, ()) = tokio::join!(bench.apply(&plan), stopping);
+    assert_eq!(exit, ExitCode::Interrupted);
+    assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Interrupted));
+    assert_eq!(ran(&transport, "web-1", WORDS), ["one"]);
+    assert!(transport.texts("web-2").is_empty());
+
+    assert_eq!(bench.resume(&plan, &["web-1", "web-2"], "resume").await, ExitCode::Good);
+    assert_eq!(ran(&transport, "web-1", WORDS), ["one", "two", "three"]);
+    assert_eq!(ran(&transport, "web-2", WORDS), ["one", "two", "three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unwinding_goes_on_to_its_end_when_a_person_stops_the_run() {
+    let transport = attached().answer(Answer::to("undo-two").after(Duration::from_secs(10))).answer(failing("two"));
+    let bench = Bench::new(transport.clone());
+    let plan = plan(&[&["web-1"]], steps());
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        bench.stop.send_replace(Stop::Drain);
+    };
+    tokio::join!(bench.apply(&plan), stopping);
+    assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Undone));
+    assert_eq!(ran(&transport, "web-1", WORDS), ["one", "two", "undo-two", "undo-one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_a_paused_run_begins_no_host() {
+    let transport = attached();
+    let bench = Bench::new(transport.clone());
+    bench.pause.send_replace(true);
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        bench.stop.send_replace(Stop::Drain);
+    };
+    let plan = plan(&[&["web-1"]], steps());
+    let (exit, ()) = tokio::join!(bench.apply(&plan), stopping);
+    assert_eq!(exit, ExitCode::Interrupted);
+    assert!(transport.sent().is_empty(), "a host was begun");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_was_taken_back_goes_forward_again_with_its_gates_when_it_is_retried() {
+    let transport = attached().answer(failing("two").times(1));
+    let bench = Bench::new(transport.clone());
+    let mut plan = plan(&[&["web-1"]], steps());
+    plan.hosts[0].gates = vec![check("probe-gate")];
+    assert_eq!(bench.apply(&plan).await, ExitCode::HostFailed);
+    assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Undone));
+    assert_eq!(bench.resume(&plan, &["web-1"], "retry").await, ExitCode::Good);
+    let expected = ["probe", "one", "two", "undo-two", "undo-one", "probe", "one", "two", "three"];
+    assert_eq!(ran(&transport, "web-1", WORDS), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_is_unknown_is_not_begun_again_by_resume() {
+    let transport = attached().answer(Answer::to("two").times(1).fails(|| TransportError::NoStatus));
+    let bench = Bench::new(transport.clone());
+    let plan = plan(&[&["web-1"]], steps());
+    bench.apply(&plan).await;
+    // The plan's word for it is taken as it was: said not to be repeat-safe, it stays unknown.
+    let mut once = plan.clone();
+    once.hosts[0].steps[1].repeat_safe = false;
+    once.hosts[0].steps[1].effect = Effect::Code;
+    let exit = bench.resume(&once, &["web-1"], "resume").await;
+    assert_ne!(exit, ExitCode::Good);
+    assert_eq!(ran(&transport, "web-1", WORDS), ["one", "two"]);
+    // Where running it twice does no harm, it is.
+    assert_eq!(bench.resume(&plan, &["web-1"], "retry").await, ExitCode::Good);
+    assert_eq!(ran(&transport, "web-1", WORDS), ["one", "two", "two", "three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_red_check_after_the_change_takes_it_back_but_a_lost_link_does_not() {
+    let red_after_three = |transport: ScriptedTransport, error: Option<fn() -> TransportError>| {
+        let probe = Answer::to("probe-health");
+        let bad = match error {
+            Some(error) => probe.times(1).fails(error),
+            None => probe.times(1).status(1),
+        };
+        // The baseline is green, then once not.
+        transport.answer(Answer::to("probe-health").times(1)).answer(bad)
+    };
+    let mut plan = plan(&[&["web-1"]], vec![step("one")]);
+    plan.hosts[0].checks = vec![check("probe-health")];
+
+    let transport = red_after_three(attached(), None);
+    let bench = Bench::new(transport.clone());
+    bench.apply(&plan).await;
+    assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Undone));
+
+    let transport = red_after_three(attached(), Some(|| TransportError::LinkLost { source: None }));
+    let bench = Bench::new(transport.clone());
+    assert_eq!(bench.apply(&plan).await, ExitCode::Good);
+    assert_eq!(ran(&transport, "web-1", WORDS), ["probe", "one", "probe", "probe"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_reach_only_the_steps_that_name_them_and_no_record() {
+    let said = "token value-of-TOKEN\nlongshore-receipt note value-of-TOKEN\n";
+    let transport = attached()
+        .answer(Answer::to("two").status(1).out(said).err("denied: value-of-TOKEN\n"))
+        .answer(Answer::to("undo-one").status(1).err("value-of-TOKEN\n"));
+    let mut plan = plan(&[&["web-1"]], vec![step("one"), step("two $LONGSHORE_SECRET_token")]);
+    plan.hosts[0].secrets.insert(SecretId::new("token"), SecretSource::Env("TOKEN".to_owned()));
+    plan.hosts[0].secrets.insert(SecretId::new("other"), SecretSource::Env("OTHER".to_owned()));
+    let bench = Bench::new(transport.clone());
+    bench.apply(&plan).await;
+    for sent in transport.sent() {
+        let Request::Run { text, secrets, .. } = sent.request else { continue };
+        let expected: &[&str] = if text.contains("two") { &["LONGSHORE_SECRET_token"] } else { &[] };
+        assert_eq!(secrets, expected, "{text}");
+    }
+    let recorded = serde_json::to_string(&bench.notes.events()).expect("plain data");
+    assert!(recorded.contains("[hidden]"), "nothing was recorded of it");
+    assert!(!recorded.contains("value-of-TOKEN"), "{recorded}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_fails_is_no_success() {
+    let mut looked = step("one");
+    let action = json!({ "command": { "run": "one", "unless": "look-at-it" } });
+    looked.action = serde_json::from_value(action).expect("a command");
+    let plan = plan(&[&["web-1", "web-2"]], vec![looked]);
+    let transport = attached().answer(Answer::to("look-at-it").on("web-1").status(2).err("no permission\n"));
+    let bench = Bench::new(transport);
+    assert_eq!(bench.look(&plan).await, ExitCode::HostFailed);
+    assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Failed));
+    assert_eq!(bench.notes.outcome("web-2"), Some(HostOutcome::Unchanged));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_version_is_another_than_the_plan_saw_or_cannot_be_read_is_refused() {
+    for (says, moved) in [("1.4.2\n", false), ("1.5.0\n", true), ("", true)] {
+        let transport = attached().answer(Answer::to("print-version").out(says));
+        let bench = Bench::new(transport.clone());
+        let mut plan = plan(&[&["web-1"]], steps());
+        plan.hosts[0].found = Some(crate::model::Version::new("1.4.2"));
+        plan.hosts[0].version = Some(serde_json::from_value(json!({ "command": "print-version" })).expect("a command"));
+        let exit = bench.apply(&plan).await;
+        assert_eq!(exit, if moved { ExitCode::Refused } else { ExitCode::Good }, "{says:?}");
+        assert_eq!(ran(&transport, "web-1", WORDS).is_empty(), moved);
+    }
+}

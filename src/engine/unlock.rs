@@ -1,0 +1,57 @@
+//! Takes the lease on a host away from the run that holds it, for a person, with a reason.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    EngineError, Means, hold,
+    host::{outcome_unreached, since},
+    link::{Link, LinkError},
+    run_started,
+};
+use crate::{
+    event::Happening,
+    model::{ExitCode, Failure, HostName, HostOutcome},
+    plan::Plan,
+};
+
+/// Unlocks one host of the plan. What was taken from whom, and why, is recorded.
+pub async fn unlock(plan: Arc<Plan>, host: HostName, reason: String, means: Means) -> Result<ExitCode, EngineError> {
+    let record = |what| means.recorder.record(Some(&host), what);
+    means.recorder.record(None, run_started(&plan, "unlock")).await?;
+    means.recorder.record(None, Happening::WaveStarted { wave: 0, name: "all".to_owned() }).await?;
+    let begun = Instant::now();
+    record(Happening::HostStarted { wave: 0 }).await?;
+    let of = &plan.hosts[&host];
+    let unlocked = async {
+        let mut link = Link::open(&host, of, &means).await?;
+        let session = link.session().await?;
+        let user = of.target.run_as.as_ref().map(|run_as| run_as.user.as_str());
+        let side = hold::host_side(of, session, link.run_as(user), &means);
+        let whose = side.unlock().await.map_err(|error| {
+            let failure = Failure::from_error(error.class(), &error);
+            LinkError::Failed(match error.hint() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            })
+        })?;
+        link.close().await;
+        Ok::<_, LinkError>(whose)
+    };
+    let (outcome, failure) = match unlocked.await {
+        Ok(Some((run, owner))) => {
+            let value = format!("run {run} of {owner}: {reason}");
+            record(Happening::FactRead { fact: "unlocked".to_owned(), value }).await?;
+            (HostOutcome::Done, None)
+        }
+        Ok(None) => (HostOutcome::Unchanged, None),
+        Err(LinkError::Failed(failure)) => (outcome_unreached(&failure), Some(failure)),
+        Err(LinkError::Ledger(error)) => return Err(error.into()),
+    };
+    record(Happening::HostFinished { outcome, failure, before: None, after: None, took: since(begun) }).await?;
+    means.recorder.record(None, Happening::WaveFinished { wave: 0 }).await?;
+    let exit = outcome.exit_code();
+    means.recorder.record(None, Happening::RunFinished { exit }).await?;
+    Ok(exit)
+}

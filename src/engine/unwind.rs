@@ -1,0 +1,92 @@
+//! Takes back the steps done on one host, last first.
+
+use super::{
+    host::{Stopped, Turn, since},
+    link::Link,
+    program::{Worker, hidden},
+};
+use crate::{
+    event::Happening,
+    model::{Failure, FailureClass, StepOutcome},
+    plan::PlannedUndo,
+    steps::{HostProgram, Work},
+};
+
+/// How taking back ended.
+pub(super) enum Unwound {
+    /// As far as the undos go; `left` names the steps that have none.
+    Back {
+        left: Vec<String>,
+    },
+    Stuck(Failure),
+}
+
+/// Takes back the done steps of a host, last first, the half-run one included.
+///
+/// Stops at the first undo that fails and reports the host as stuck: taking back what lies below
+/// a step that still stands can break the host further than leaving it.
+pub(super) async fn steps(turn: &Turn<'_>, worker: &mut Worker, link: &mut Link) -> Result<Unwound, Stopped> {
+    let mut left = Vec::new();
+    for done in turn.done.iter().rev().filter(|done| done.changed) {
+        let step = &turn.of.steps[done.index];
+        match &step.undo {
+            PlannedUndo::Nothing => continue,
+            PlannedUndo::Impossible { reason, .. } => {
+                // A step the plan's author accepted as it stands is kept; a half-run one is said either way.
+                if !step.undo_is_waived() {
+                    left.push(format!("{} ({reason})", step.name));
+                }
+                continue;
+            }
+            PlannedUndo::ByProgram | PlannedUndo::By(_) => {}
+        }
+        let begun = tokio::time::Instant::now();
+        let running = turn.undo_begun(&step.id);
+        if running.is_none() {
+            let started = Happening::UndoStarted { step: step.id.clone(), name: step.name.clone() };
+            turn.means.recorder.record(Some(&turn.host), started).await?;
+        }
+        let outcome = match &step.undo {
+            PlannedUndo::By(steps) => {
+                let mut outcome = StepOutcome::Unchanged;
+                // One attempt was made for each of the step's undos, in order.
+                let before =
+                    running.as_ref().map_or(0, |(_, number)| (*number as usize).saturating_sub(1) % steps.len());
+                let mut segment = running.map(|(segment, _)| segment);
+                for undo in &steps[before..] {
+                    outcome = match undo.action.kind().work() {
+                        Work::Host(program) => worker.run_undo(step, undo, program, segment.take(), link).await?,
+                        Work::Controller(work) => worker.act(undo, work, link).await?.0,
+                    };
+                    if !outcome.is_good() {
+                        break;
+                    }
+                }
+                outcome
+            }
+            PlannedUndo::ByProgram => match step.action.kind().work() {
+                Work::Host(program) => {
+                    let act = program.undo.unwrap_or_else(|| "exit 0".to_owned());
+                    {
+                        let segment = running.map(|(segment, _)| segment);
+                        worker
+                            .run_undo(step, step, HostProgram { act, ..HostProgram::default() }, segment, link)
+                            .await?
+                    }
+                }
+                Work::Controller(_) => StepOutcome::Unchanged,
+            },
+            PlannedUndo::Nothing | PlannedUndo::Impossible { .. } => unreachable!("handled above"),
+        };
+        let failure = outcome.failure().cloned().map(|failure| hidden(failure, &link.redactor));
+        let finished = Happening::UndoFinished { step: step.id.clone(), failure: failure.clone(), took: since(begun) };
+        turn.means.recorder.record(Some(&turn.host), finished).await?;
+        if let Some(failure) = failure {
+            let mut named = Failure::new(FailureClass::Undo, format!("undo of step `{}` failed", step.name));
+            named.causes.push(failure.message);
+            named.causes.extend(failure.causes);
+            return Ok(Unwound::Stuck(named.output(failure.output)));
+        }
+    }
+    Ok(Unwound::Back { left })
+}

@@ -1,0 +1,531 @@
+//! What one host went through, folded from the events that name it.
+
+use indexmap::IndexMap;
+use jiff::Timestamp;
+
+use super::refusal::Refusal;
+use crate::{
+    event::{Happening, HostLine, Phase, SentStep},
+    model::{
+        Effect, ExitCode, Failure, FailureClass, HostName, HostOutcome, Receipt, Span, StepId, StepOutcome, Verdict,
+        Version,
+    },
+};
+
+/// What is known of one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostState {
+    /// Index and name of its wave.
+    pub wave: usize,
+    pub wave_name: String,
+    pub profile: String,
+    /// What it is doing, as data.
+    pub activity: Activity,
+    /// Steps planned. Never less than the steps seen.
+    pub steps_total: usize,
+    /// In the order in which they began.
+    pub steps: IndexMap<StepId, StepState>,
+    /// The latest verdict of each check in each phase; the check made last stands last.
+    pub checks: Vec<CheckState>,
+    pub facts: IndexMap<String, String>,
+    pub address: Option<String>,
+    pub user: Option<String>,
+    pub wanted: Option<Version>,
+    pub before: Option<Version>,
+    pub after: Option<Version>,
+    /// The segment sent last: what the host may still be working on.
+    pub segment: Option<SentSegment>,
+    /// Number of the last attempt at taking each step back.
+    pub undo_attempts: IndexMap<StepId, u32>,
+    /// The ad-hoc command, where there was one.
+    pub command: Option<CommandState>,
+    /// What began the unwinding.
+    pub unwound_for: Option<Failure>,
+    pub outcome: Option<HostOutcome>,
+    /// Why the outcome is not a good one.
+    pub failure: Option<Failure>,
+    pub started: Option<Timestamp>,
+    pub ended: Option<Timestamp>,
+    pub took: Option<Span>,
+}
+
+/// Steps that were sent to a host together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentSegment {
+    pub name: String,
+    pub steps: Vec<SentStep>,
+}
+
+/// What a host is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Activity {
+    /// Its turn has not come.
+    Waiting,
+    Connecting,
+    /// Connected, between two things.
+    Ready,
+    /// The last check made; the next may be on its way.
+    Checking {
+        phase: Phase,
+        check: String,
+    },
+    Step {
+        step: StepId,
+        since: Timestamp,
+    },
+    Unwinding,
+    Undo {
+        step: StepId,
+        since: Timestamp,
+    },
+    /// The link was lost; what it did before may go on without us.
+    Reconnecting {
+        since: Timestamp,
+    },
+    Finished,
+}
+
+/// One step on one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepState {
+    pub name: String,
+    /// `None` for a step that was skipped before it began.
+    pub effect: Option<Effect>,
+    /// 0 for a step that was skipped before it began.
+    pub attempt: u32,
+    pub started: Timestamp,
+    /// `None` while it runs.
+    pub outcome: Option<StepOutcome>,
+    pub took: Option<Span>,
+    pub receipt: Receipt,
+    pub difference: Option<String>,
+    pub output: Vec<String>,
+    pub undo: UndoState,
+}
+
+impl StepState {
+    /// Whether the step stands on the host as far as is known: done, and not taken back.
+    pub fn stands(&self) -> bool {
+        self.outcome.as_ref() == Some(&StepOutcome::Changed) && self.undo != UndoState::Undone
+    }
+}
+
+/// How far a step was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UndoState {
+    /// Nobody tried.
+    None,
+    Running,
+    Undone,
+    Failed(Failure),
+}
+
+/// The latest verdict of one check in one phase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckState {
+    pub phase: Phase,
+    pub name: String,
+    pub verdict: Verdict,
+    pub seen: String,
+    pub took: Span,
+}
+
+/// How an ad-hoc command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandState {
+    pub status: Option<u32>,
+    pub signal: Option<String>,
+    pub out: String,
+    pub err: String,
+    pub total: u64,
+    /// Bytes of `total` that were not kept.
+    pub left_out: u64,
+    pub took: Span,
+}
+
+/// The health of a host, from the checks of the latest phase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health<'a> {
+    pub phase: Phase,
+    pub passed: usize,
+    pub total: usize,
+    /// The first check that did not pass.
+    pub first_bad: Option<&'a CheckState>,
+}
+
+impl HostState {
+    pub(super) fn new(wave: usize, wave_name: &str, line: &HostLine) -> Self {
+        Self {
+            wave,
+            wave_name: wave_name.to_owned(),
+            profile: line.profile.clone(),
+            activity: Activity::Waiting,
+            steps_total: line.steps,
+            steps: IndexMap::new(),
+            checks: Vec::new(),
+            facts: IndexMap::new(),
+            address: None,
+            user: None,
+            wanted: line.wanted.clone(),
+            before: line.version.clone(),
+            after: None,
+            segment: None,
+            undo_attempts: IndexMap::new(),
+            command: None,
+            unwound_for: None,
+            outcome: None,
+            failure: None,
+            started: None,
+            ended: None,
+            took: None,
+        }
+    }
+
+    /// Counts the steps that ended well, skipped ones included, and were not taken back.
+    pub fn steps_done(&self) -> usize {
+        let done = |step: &&StepState| {
+            step.outcome.as_ref().is_some_and(StepOutcome::is_good) && step.undo != UndoState::Undone
+        };
+        self.steps.values().filter(done).count()
+    }
+
+    /// Counts the steps that ended well, taken back or not: how far the host came.
+    pub fn steps_reached(&self) -> usize {
+        self.steps.values().filter(|step| step.outcome.as_ref().is_some_and(StepOutcome::is_good)).count()
+    }
+
+    /// Returns the step that runs, with its position from 1.
+    pub fn current_step(&self) -> Option<(usize, &StepState)> {
+        let (Activity::Step { step, .. } | Activity::Undo { step, .. }) = &self.activity else { return None };
+        self.steps.get_full(step).map(|(index, _, state)| (index + 1, state))
+    }
+
+    /// Summarises the checks of the latest phase; gates count only where nothing else was checked.
+    pub fn health(&self) -> Option<Health<'_>> {
+        let latest = self.checks.iter().rev().find(|check| check.phase != Phase::Gate).or(self.checks.last())?;
+        let checks = || self.checks.iter().filter(|check| check.phase == latest.phase);
+        Some(Health {
+            phase: latest.phase,
+            passed: checks().filter(|check| check.verdict == Verdict::Pass).count(),
+            total: checks().count(),
+            first_bad: checks().find(|check| check.verdict != Verdict::Pass),
+        })
+    }
+
+    /// Returns the version the host has as far as is known: read after the run, else before it.
+    pub fn version(&self) -> Option<&str> {
+        let read = || self.facts.get("version").map(String::as_str);
+        self.after.as_ref().map(Version::as_str).or_else(read).or(self.before.as_ref().map(Version::as_str))
+    }
+
+    /// What its sweep and its ad-hoc command say about the exit code.
+    pub(super) fn exit_of_probes(&self) -> ExitCode {
+        let red = self.checks.iter().any(|check| check.phase == Phase::Sweep && check.verdict != Verdict::Pass);
+        let failed = self.command.as_ref().is_some_and(|command| command.status != Some(0));
+        if red || failed { ExitCode::HostFailed } else { ExitCode::Good }
+    }
+
+    /// Opens the host's turn again. What was done stands; an unwinding that had not ended goes on.
+    pub(super) fn take_up(&mut self) {
+        if self.unwinding().is_none() {
+            self.unwound_for = None;
+        }
+        self.outcome = None;
+        self.failure = None;
+        self.started = None;
+        self.ended = None;
+        self.took = None;
+        self.activity = Activity::Waiting;
+    }
+
+    /// Why the host was being taken back when its turn was cut off; `None` where that had come to its end.
+    pub fn unwinding(&self) -> Option<&Failure> {
+        use HostOutcome::{Interrupted, Unknown, Unreachable};
+        let cut_off = matches!(self.outcome, None | Some(Unreachable | Interrupted | Unknown));
+        self.unwound_for.as_ref().filter(|_| cut_off)
+    }
+
+    /// Whether a step was sent or begun, and nobody has said how it ended.
+    pub fn is_in_the_middle(&self) -> bool {
+        let ended = |sent: &SentStep| {
+            let state = self.steps.get(&sent.step).filter(|state| state.attempt >= sent.attempt);
+            state.is_some_and(|state| !matches!(state.outcome, None | Some(StepOutcome::Unknown { .. })))
+        };
+        let open = |step: &StepState| matches!(step.outcome, None | Some(StepOutcome::Unknown { .. }));
+        let sent = self.segment.iter().flat_map(|segment| &segment.steps).filter(|sent| !sent.undo);
+        // Of a segment only its first open step can be under way, and only while none before it failed.
+        let failed = self.segment.iter().flat_map(|segment| &segment.steps).any(|sent| {
+            self.steps
+                .get(&sent.step)
+                .and_then(|state| state.outcome.as_ref())
+                .is_some_and(|outcome| !outcome.is_good())
+        });
+        self.steps.values().any(open) || (!failed && sent.into_iter().any(|sent| !ended(sent)))
+    }
+
+    /// Whether anything was sent to the host or begun on it.
+    pub fn has_begun(&self) -> bool {
+        self.segment.is_some() || !self.steps.is_empty()
+    }
+
+    pub(super) fn start(&mut self, name: &HostName, at: Timestamp) -> Result<(), Refusal> {
+        if self.outcome.is_some() {
+            return Err(Refusal::HostFinished(name.clone()));
+        }
+        if self.started.is_some() {
+            return Err(Refusal::HostBegunTwice(name.clone()));
+        }
+        self.started = Some(at);
+        self.activity = Activity::Connecting;
+        Ok(())
+    }
+
+    /// Folds in an event of this host. Checks everything before it changes anything.
+    pub(super) fn absorb(&mut self, name: &HostName, at: Timestamp, what: &Happening) -> Result<(), Refusal> {
+        if let Happening::HostFinished { outcome, failure, before, after, took } = what {
+            return self.finish(name, at, *outcome, failure.as_ref(), (before.as_ref(), after.as_ref()), *took);
+        }
+        if self.started.is_none() {
+            return Err(Refusal::HostNotBegun(name.clone()));
+        }
+        // A finished host is still watched in the soak, and may be taken back with its wave.
+        let afterwards = match what {
+            Happening::CheckFinished { phase, .. } => *phase == Phase::Soak,
+            Happening::UnwindStarted { .. } => self.outcome.is_some_and(HostOutcome::is_good),
+            Happening::Connected { .. }
+            | Happening::FactRead { .. }
+            | Happening::LinkLost { .. }
+            | Happening::LinkRestored { .. } => true,
+            _ => false,
+        };
+        if self.outcome.is_some() && !afterwards {
+            return Err(Refusal::HostFinished(name.clone()));
+        }
+        match what {
+            Happening::Connected { address, user, .. } => {
+                self.address = Some(address.clone());
+                self.user = Some(user.clone());
+                self.rest();
+            }
+            Happening::FactRead { fact, value } => {
+                self.facts.insert(fact.clone(), value.clone());
+            }
+            Happening::CheckFinished { phase, check, verdict, seen, took } => {
+                self.checks.retain(|known| known.phase != *phase || known.name != *check);
+                self.checks.push(CheckState {
+                    phase: *phase,
+                    name: check.clone(),
+                    verdict: *verdict,
+                    seen: seen.clone(),
+                    took: *took,
+                });
+                if self.outcome.is_none() && matches!(self.activity, Activity::Ready | Activity::Checking { .. }) {
+                    self.activity = Activity::Checking { phase: *phase, check: check.clone() };
+                }
+            }
+            Happening::SegmentSent { segment, steps } => {
+                for sent in steps.iter().filter(|sent| sent.undo) {
+                    self.undo_attempts.insert(sent.step.clone(), sent.attempt);
+                }
+                self.segment = Some(SentSegment { name: segment.clone(), steps: steps.clone() });
+            }
+            Happening::StepFound { step, attempt, done, evidence } => {
+                let refusal = Refusal::StepNotBegun { host: name.clone(), step: step.clone() };
+                let known = |state: &&mut StepState| {
+                    state.attempt == *attempt && matches!(state.outcome, Some(StepOutcome::Unknown { .. }))
+                };
+                let state = self.steps.get_mut(step).filter(known).ok_or(refusal)?;
+                state.outcome = Some(if *done {
+                    StepOutcome::Changed
+                } else {
+                    let failure = Failure::new(FailureClass::Step, format!("it was found not done: {evidence}"));
+                    StepOutcome::Failed { failure }
+                });
+                self.resume();
+            }
+            Happening::StepStarted { .. } => self.start_step(name, at, what)?,
+            Happening::StepFinished { .. } => self.finish_step(name, at, what)?,
+            Happening::UnwindStarted { failure } => {
+                if self.unwound_for.is_some() {
+                    return Err(Refusal::Unwinding(name.clone()));
+                }
+                self.unwound_for = Some(failure.clone());
+                self.outcome = None;
+                self.ended = None;
+                self.activity = Activity::Unwinding;
+            }
+            Happening::UndoStarted { step, .. } => {
+                if self.unwound_for.is_none() {
+                    return Err(Refusal::NotUnwinding(name.clone()));
+                }
+                let refusal = Refusal::StepNotBegun { host: name.clone(), step: step.clone() };
+                let state = self.steps.get_mut(step).filter(|state| state.attempt > 0).ok_or(refusal)?;
+                if matches!(state.undo, UndoState::Running | UndoState::Undone) {
+                    return Err(Refusal::UndoneTwice { host: name.clone(), step: step.clone() });
+                }
+                state.undo = UndoState::Running;
+                self.activity = Activity::Undo { step: step.clone(), since: at };
+            }
+            Happening::UndoFinished { step, failure, .. } => {
+                let refusal = Refusal::UndoNotBegun { host: name.clone(), step: step.clone() };
+                let running = |state: &&mut StepState| state.undo == UndoState::Running;
+                let state = self.steps.get_mut(step).filter(running).ok_or(refusal)?;
+                state.undo = failure.clone().map_or(UndoState::Undone, UndoState::Failed);
+                self.activity = Activity::Unwinding;
+            }
+            Happening::LinkLost { .. } => {
+                if self.outcome.is_none() {
+                    self.activity = Activity::Reconnecting { since: at };
+                }
+            }
+            Happening::LinkRestored { .. } => self.resume(),
+            Happening::CommandFinished { status, signal, out, err, total, left_out, took } => {
+                self.command = Some(CommandState {
+                    status: *status,
+                    signal: signal.clone(),
+                    out: out.clone(),
+                    err: err.clone(),
+                    total: *total,
+                    left_out: *left_out,
+                    took: *took,
+                });
+                self.rest();
+            }
+            // Those of the run as a whole, and those handled above.
+            Happening::RunStarted { .. }
+            | Happening::RunResumed { .. }
+            | Happening::WaveStarted { .. }
+            | Happening::HostStarted { .. }
+            | Happening::HostFinished { .. }
+            | Happening::SoakStarted { .. }
+            | Happening::SoakFinished { .. }
+            | Happening::WaveFinished { .. }
+            | Happening::Halted { .. }
+            | Happening::Interrupted { .. }
+            | Happening::RunFinished { .. }
+            | Happening::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn start_step(&mut self, host: &HostName, at: Timestamp, what: &Happening) -> Result<(), Refusal> {
+        let Happening::StepStarted { step, name, effect, attempt } = what else { return Ok(()) };
+        if self.unwound_for.is_some() {
+            return Err(Refusal::Unwinding(host.clone()));
+        }
+        let known = self.steps.get(step);
+        if known.is_some_and(|known| known.outcome.is_none()) {
+            return Err(Refusal::StepRunning { host: host.clone(), step: step.clone() });
+        }
+        if *attempt != known.map_or(0, |known| known.attempt) + 1 {
+            return Err(Refusal::Attempt { host: host.clone(), step: step.clone(), attempt: *attempt });
+        }
+        let good = |known: &StepState| known.outcome.as_ref().is_some_and(StepOutcome::is_good);
+        if known.is_some_and(|known| good(known) && known.undo != UndoState::Undone) {
+            return Err(Refusal::StepEnded { host: host.clone(), step: step.clone() });
+        }
+        self.steps.insert(
+            step.clone(),
+            StepState {
+                name: name.clone(),
+                effect: Some(*effect),
+                attempt: *attempt,
+                started: at,
+                outcome: None,
+                took: None,
+                receipt: Receipt::default(),
+                difference: None,
+                output: Vec::new(),
+                undo: UndoState::None,
+            },
+        );
+        self.steps_total = self.steps_total.max(self.steps.len());
+        self.activity = Activity::Step { step: step.clone(), since: at };
+        Ok(())
+    }
+
+    fn finish_step(&mut self, host: &HostName, at: Timestamp, what: &Happening) -> Result<(), Refusal> {
+        let Happening::StepFinished { step, attempt, outcome, took, receipt, difference, output } = what else {
+            return Ok(());
+        };
+        if !self.steps.contains_key(step) && matches!(outcome, StepOutcome::Skipped { .. }) {
+            let skipped = StepState {
+                name: step.to_string(),
+                effect: None,
+                attempt: 0,
+                started: at,
+                outcome: Some(outcome.clone()),
+                took: Some(*took),
+                receipt: receipt.clone(),
+                difference: difference.clone(),
+                output: output.clone(),
+                undo: UndoState::None,
+            };
+            self.steps.insert(step.clone(), skipped);
+            self.steps_total = self.steps_total.max(self.steps.len());
+            return Ok(());
+        }
+        let refusal = Refusal::StepNotBegun { host: host.clone(), step: step.clone() };
+        let state = self.steps.get_mut(step).ok_or(refusal)?;
+        if state.outcome.is_some() {
+            return Err(Refusal::StepEnded { host: host.clone(), step: step.clone() });
+        }
+        if state.attempt != *attempt {
+            return Err(Refusal::Attempt { host: host.clone(), step: step.clone(), attempt: *attempt });
+        }
+        state.outcome = Some(outcome.clone());
+        state.took = Some(*took);
+        state.receipt = receipt.clone();
+        difference.clone_into(&mut state.difference);
+        output.clone_into(&mut state.output);
+        self.resume();
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        name: &HostName,
+        at: Timestamp,
+        outcome: HostOutcome,
+        failure: Option<&Failure>,
+        (before, after): (Option<&Version>, Option<&Version>),
+        took: Span,
+    ) -> Result<(), Refusal> {
+        if self.outcome.is_some() {
+            return Err(Refusal::HostFinished(name.clone()));
+        }
+        if self.started.is_none() && outcome.is_good() {
+            return Err(Refusal::OutcomeWithoutTurn { host: name.clone(), outcome });
+        }
+        self.outcome = Some(outcome);
+        self.failure = failure.cloned().or_else(|| self.unwound_for.clone());
+        self.before = before.cloned().or(self.before.take());
+        self.after = after.cloned().or(self.after.take());
+        self.ended = Some(at);
+        self.took = Some(took);
+        self.activity = Activity::Finished;
+        Ok(())
+    }
+
+    /// Goes back to the step that still runs, where there is one.
+    fn resume(&mut self) {
+        if self.outcome.is_some() {
+            return;
+        }
+        let undoing = self.steps.iter().rev().find(|(_, step)| step.undo == UndoState::Running);
+        let running = || self.steps.iter().rev().find(|(_, step)| step.outcome.is_none());
+        self.activity = match (undoing, &self.unwound_for) {
+            (Some((id, step)), _) => Activity::Undo { step: id.clone(), since: step.started },
+            (None, Some(_)) => Activity::Unwinding,
+            (None, None) => {
+                running().map_or(Activity::Ready, |(id, step)| Activity::Step { step: id.clone(), since: step.started })
+            }
+        };
+    }
+
+    fn rest(&mut self) {
+        if self.outcome.is_none() && matches!(self.activity, Activity::Connecting | Activity::Reconnecting { .. }) {
+            self.resume();
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a plan says of how its hosts are reached, and that nobody changes it unseen.
+
+use std::fs;
+
+use super::*;
+use crate::{
+    config::Project,
+    transport::{SshTarget, Way},
+};
+
+fn project(inventory: &str) -> Project {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("inventory")).expect("a folder");
+    fs::write(folder.path().join("inventory/fleet.toml"), inventory).expect("a file");
+    Project::load_with_home(folder.path(), None).0
+}
+
+fn way(project: &Project, name: &str) -> Way {
+    let host = project.resolve_host(&HostName::new(name).expect("a name"));
+    let target = target(project, &host);
+    assert_eq!(target.host, host.name, "the host keeps its own name");
+    target.way
+}
+
+#[test]
+fn commands_run_on_the_host_named_via_or_on_the_controller() {
+    let project = project(
+        r#"
+        [hosts.bastion]
+        address = "198.51.100.7"
+        port = 2222
+        user = "ops"
+        [hosts.app-1]
+        via = "bastion"
+        [hosts.app-2]
+        via = "app-1"
+        [hosts.app-3]
+        via = "controller"
+        [hosts.app-4]
+        via = "app-3"
+        [hosts.plain]
+        address = "198.51.100.8"
+        [hosts.round-1]
+        via = "round-2"
+        [hosts.round-2]
+        via = "round-1"
+        "#,
+    );
+    let address = |name| match way(&project, name) {
+        Way::Ssh(SshTarget { address, port, user, .. }) => (address, port, user),
+        Way::Controller => ("the controller".to_owned(), None, None),
+    };
+    let bastion = ("198.51.100.7".to_owned(), Some(2222), Some("ops".to_owned()));
+    assert_eq!(address("app-1"), bastion);
+    assert_eq!(address("app-2"), bastion);
+    assert_eq!(address("app-3").0, "the controller");
+    assert_eq!(address("app-4").0, "the controller");
+    assert_eq!(address("plain").0, "198.51.100.8");
+    // A circle is the linter's to report; here it must only end.
+    assert!(address("round-1").0.starts_with("round-"));
+}
+
+#[test]
+fn the_digest_covers_every_word_of_a_plan() {
+    let target = Target { host: HostName::new("web-1").expect("a name"), way: Way::Controller, run_as: None };
+    let plan = Plan {
+        format: FORMAT,
+        digest: String::new(),
+        made_at: Timestamp::UNIX_EPOCH,
+        title: "test".to_owned(),
+        playbook: None,
+        purpose: Purpose::Apply,
+        role: None,
+        action: None,
+        wanted: None,
+        waves: Vec::new(),
+        hosts: IndexMap::from([(target.host.clone(), HostPlan::bare(target, "host".to_owned()))]),
+        rollout: Rollout {
+            at_once: 1,
+            budget: FailureBudget::default(),
+            before_data: BeforeData::Undo,
+            after_data: AfterData::Hold,
+            scope: Scope::Host,
+        },
+        warnings: Vec::new(),
+    }
+    .seal();
+    assert!(plan.is_intact());
+    let text = serde_json::to_value(&plan).expect("plain data");
+    let mut leaves = Vec::new();
+    paths(&text, String::new(), &mut leaves);
+    assert!(leaves.len() > 10, "{leaves:?}");
+    for path in leaves.iter().filter(|path| *path != "/digest") {
+        let mut changed = text.clone();
+        let leaf = changed.pointer_mut(path).expect("it is there");
+        *leaf = match leaf {
+            serde_json::Value::Number(_) => serde_json::json!(7),
+            serde_json::Value::String(_) | serde_json::Value::Null => serde_json::json!("other"),
+            serde_json::Value::Bool(is) => serde_json::json!(!*is),
+            _ => serde_json::Value::Null,
+        };
+        // What is no plan any more is refused for that.
+        if let Ok(changed) = serde_json::from_value::<Plan>(changed) {
+            assert!(!changed.is_intact(), "`{path}` can be changed unseen");
+        }
+    }
+}
+
+/// Collects the paths of all single values.
+fn paths(value: &serde_json::Value, at: String, into: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| paths(value, format!("{at}/{name}"), into));
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, value)| paths(value, format!("{at}/{index}"), into));
+        }
+        _ => into.push(at),
+    }
+}

@@ -1,0 +1,294 @@
+//! A plan, as a person reviews it: waves, steps with their effect and undo, the point of no return,
+//! the rules in words, the risks, and what will be asked.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use indexmap::IndexMap;
+
+use super::{
+    page::{Page, Tone, cell, line},
+    table::names_of,
+    words,
+};
+use crate::{
+    model::{Effect, HostName, Span},
+    plan::{AfterData, BeforeData, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Promote, Purpose, Scope},
+};
+
+/// How much of a plan is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Hosts with the same steps are one, even where the values in the steps differ.
+    Brief,
+    /// Each different command line is shown.
+    Full,
+}
+
+/// Says what a step does; its own words, passed in so that the rendering can be tested alone.
+type Summary<'a> = &'a dyn Fn(&PlannedStep) -> String;
+
+/// Renders a plan.
+pub fn plan(plan: &Plan, detail: Detail, page: &Page) -> String {
+    render(plan, detail, page, &|step| step.action.kind().summary())
+}
+
+pub(super) fn render(plan: &Plan, detail: Detail, page: &Page, summary: Summary<'_>) -> String {
+    let mut text = page.wrap(&page.paint(Tone::Strong, &cell(&plan.title)), 2);
+    text.push_str(&page.wrap(&subtitle(plan), 2));
+    if plan.hosts.is_empty() {
+        text.push_str("\nno hosts\n");
+        return text;
+    }
+    if plan.purpose != Purpose::Check {
+        let _ = write!(text, "\n{}", waves(plan, page));
+    }
+    for (hosts, host) in alike(plan, detail, summary) {
+        let _ = write!(text, "\n{}", host_plan(&hosts, host, plan, page, summary));
+    }
+    if plan.purpose != Purpose::Check {
+        section(&mut text, "Rules", &rules(plan), page, Tone::Plain);
+    }
+    section(&mut text, "Know before", &risks(plan), page, Tone::Odd);
+    section(&mut text, "Will be asked", &questions(plan), page, Tone::Plain);
+    text
+}
+
+fn section(text: &mut String, title: &str, sentences: &[String], page: &Page, tone: Tone) {
+    if sentences.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{}", page.paint(Tone::Strong, title));
+    for sentence in sentences {
+        let mark = if tone == Tone::Plain { "-".to_owned() } else { page.paint(tone, "!") };
+        text.push_str(&page.wrap(&format!("  {mark} {sentence}"), 4));
+    }
+}
+
+fn subtitle(plan: &Plan) -> String {
+    let purpose = match plan.purpose {
+        Purpose::Apply => "apply",
+        Purpose::Check => "check",
+        Purpose::Rollback => "rollback",
+    };
+    let mut parts = vec![format!(
+        "{purpose}: {} in {}",
+        words::count(plan.hosts.len(), "host"),
+        words::count(plan.waves.len(), "wave")
+    )];
+    if let Some(role) = &plan.role {
+        parts.push(format!(
+            "role {}{}",
+            cell(role),
+            plan.action.as_ref().map(|a| format!(", {}", cell(a))).unwrap_or_default()
+        ));
+    }
+    if let Some(wanted) = &plan.wanted {
+        parts.push(format!("to {}", cell(wanted.as_str())));
+    }
+    let digest: String = plan.digest.chars().take("sha256:".len() + 12).collect();
+    parts.push(format!("plan {}", cell(&digest)));
+    parts.join("; ")
+}
+
+fn waves(plan: &Plan, page: &Page) -> String {
+    let last = plan.waves.len().saturating_sub(1);
+    let rows: Vec<Vec<String>> = plan
+        .waves
+        .iter()
+        .enumerate()
+        .map(|(index, wave)| {
+            let names: Vec<_> = wave.hosts.iter().collect();
+            let soak = if wave.soak == Span::seconds(0) { String::new() } else { wave.soak.to_string() };
+            let then = match (wave.promote, index == last) {
+                (_, true) => String::new(),
+                (Promote::Auto, false) => "goes on by itself".to_owned(),
+                (Promote::Manual, false) => "waits for `promote`".to_owned(),
+            };
+            vec![cell(&wave.name), wave.hosts.len().to_string(), names_of(&names), soak, then]
+        })
+        .collect();
+    page.table(&["wave", "hosts", "which", "soak", "then"], &rows)
+}
+
+/// Folds hosts for which the same is planned.
+fn alike<'a>(plan: &'a Plan, detail: Detail, summary: Summary<'_>) -> Vec<(Vec<&'a HostName>, &'a HostPlan)> {
+    type Shape = (String, Option<String>, Vec<String>, Vec<String>, Vec<String>, Option<usize>);
+    let mut groups: IndexMap<Shape, (Vec<&HostName>, &HostPlan)> = IndexMap::new();
+    for (name, host) in &plan.hosts {
+        let steps = host
+            .steps
+            .iter()
+            .map(|step| {
+                let said = if detail == Detail::Full { summary(step) } else { String::new() };
+                format!("{}\0{}\0{}\0{said}", step.name, step.effect, undo(&step.undo))
+            })
+            .collect();
+        let names = |checks: &[PlannedCheck]| checks.iter().map(|check| check.name.clone()).collect();
+        let shape = (
+            host.profile.clone(),
+            host.found.as_ref().map(ToString::to_string),
+            steps,
+            names(&host.gates),
+            names(&host.checks),
+            host.point_of_no_return,
+        );
+        groups.entry(shape).or_insert((Vec::new(), host)).0.push(name);
+    }
+    groups.into_values().collect()
+}
+
+fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, summary: Summary<'_>) -> String {
+    let found = host.found.as_ref().map(|version| cell(version.as_str()));
+    let wanted = plan.wanted.as_ref().map(|version| cell(version.as_str()));
+    let versions = match (found, wanted) {
+        (Some(found), Some(wanted)) if found == wanted => format!(", has {found} already"),
+        (Some(found), Some(wanted)) => format!(", {found} {} {wanted}", page.arrow()),
+        (Some(found), None) => format!(", has {found}"),
+        (None, _) => String::new(),
+    };
+    let title = format!("{} (profile {}{versions})", page.paint(Tone::Strong, &names_of(hosts)), cell(&host.profile));
+    let mut text = page.wrap(&title, 2);
+
+    let width = (page.width / 2).max(30);
+    let rows: Vec<Vec<String>> = host
+        .steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| {
+            let said = summary(step);
+            let others = hosts.iter().filter_map(|name| plan.hosts.get(*name)?.steps.get(index));
+            let said = if others.map(summary).all(|other| other == said) {
+                line(&said, width * 2)
+            } else {
+                "(differs from host to host)".to_owned()
+            };
+            let name = cell(&step.name);
+            let what = if said.is_empty() || said == name { name } else { format!("{name}\n  {said}") };
+            let tone = if step.effect.passes_no_return() { Tone::Odd } else { Tone::Plain };
+            let mark = if host.point_of_no_return == Some(index) { " !" } else { "" };
+            vec![format!("{}{mark}", index + 1), what, page.paint(tone, step.effect.as_str()), cell(&undo(&step.undo))]
+        })
+        .collect();
+    if rows.is_empty() && plan.purpose != Purpose::Check {
+        text.push_str("  nothing to do\n");
+    } else if !rows.is_empty() {
+        text.push_str(&page.table(&["", "step", "effect", "undo"], &rows));
+    }
+    if let Some((index, step)) = host.point_of_no_return.and_then(|index| Some((index, host.steps.get(index)?))) {
+        let sentence = format!(
+            "! Step {}, `{}`, is the point of no return: {}. A failure from there on is not taken back by itself.",
+            index + 1,
+            cell(&step.name),
+            no_return(step)
+        );
+        text.push_str(&page.wrap(&sentence, 2));
+    }
+    for (label, checks) in [("gates", &host.gates), ("health", &host.checks)] {
+        if !checks.is_empty() {
+            let names: Vec<_> = checks
+                .iter()
+                .map(|check| format!("{}{}", cell(&check.name), if check.after_only { " (after only)" } else { "" }))
+                .collect();
+            text.push_str(&page.wrap(&format!("{label}: {}", names.join("; ")), 2));
+        }
+    }
+    text
+}
+
+fn no_return(step: &PlannedStep) -> String {
+    match (&step.undo, step.effect) {
+        (PlannedUndo::Impossible { reason, .. }, _) => cell(reason),
+        (_, Effect::Data) => "it changes data, which only a restore takes back".to_owned(),
+        (_, Effect::Irreversible) => "it cannot be taken back at all".to_owned(),
+        (_, Effect::Read | Effect::Code) => "what it does cannot be taken back".to_owned(),
+    }
+}
+
+fn undo(undo: &PlannedUndo) -> String {
+    match undo {
+        PlannedUndo::Nothing => "nothing to undo".to_owned(),
+        PlannedUndo::ByProgram => "by itself".to_owned(),
+        PlannedUndo::By(steps) => steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", then "),
+        PlannedUndo::Impossible { reason, .. } => format!("none: {reason}"),
+    }
+}
+
+/// The rules of the rollout, in words. Numbers of hosts, never percentages: they are what will happen.
+pub(super) fn rules(plan: &Plan) -> Vec<String> {
+    let rollout = &plan.rollout;
+    let mut rules = vec![format!("Up to {} at once within a wave.", words::count(rollout.at_once, "host"))];
+    let mut allowed = |limit: Option<usize>, is: &str| {
+        rules.push(match limit {
+            Some(0) => format!("The first host that {is} halts the run."),
+            Some(limit) => format!("{} may be so that {is}; one more halts the run.", words::count(limit, "host"))
+                .replace("may be so that fails", "may fail")
+                .replace("may be so that cannot be reached", "may be unreachable")
+                .replace("may be so that is inconclusive", "may be inconclusive"),
+            None if is == "fails" => "Any number of hosts may fail.".to_owned(),
+            None if is == "cannot be reached" => "Any number of hosts may be unreachable.".to_owned(),
+            None => "Any number of hosts may be inconclusive.".to_owned(),
+        });
+    };
+    allowed(rollout.budget.failed, "fails");
+    allowed(rollout.budget.unreachable, "cannot be reached");
+    allowed(rollout.budget.inconclusive, "is inconclusive");
+    if let Some(count) = rollout.budget.same_failure {
+        rules.push(format!("The same error on {} halts the run at once.", words::count(count, "host")));
+    }
+    rules.push(match rollout.before_data {
+        BeforeData::Undo => {
+            "A host that fails before its point of no return is taken back, last step first.".to_owned()
+        }
+        BeforeData::Hold => {
+            "A host that fails before its point of no return is left as it stands, for a person.".to_owned()
+        }
+    });
+    if plan.hosts.values().any(|host| host.point_of_no_return.is_some()) {
+        rules.push(match rollout.after_data {
+            AfterData::Hold => "A host that fails after it is left as it stands, for a person.".to_owned(),
+        });
+    }
+    match rollout.scope {
+        Scope::Host => {}
+        Scope::Wave => rules.push("A failed host takes the others of its wave back with it.".to_owned()),
+        Scope::Run => rules.push("A failed host takes all hosts of the run back with it.".to_owned()),
+    }
+    rules
+}
+
+fn risks(plan: &Plan) -> Vec<String> {
+    let mut risks = Vec::new();
+    let past: Vec<_> =
+        plan.hosts.iter().filter(|(_, host)| host.point_of_no_return.is_some()).map(|(name, _)| name).collect();
+    if !past.is_empty() {
+        risks.push(format!(
+            "{} of {} pass a point of no return: {}.",
+            past.len(),
+            words::count(plan.hosts.len(), "host"),
+            names_of(&past)
+        ));
+    }
+    let unsure: Vec<_> = plan
+        .hosts
+        .iter()
+        .filter(|(_, host)| host.steps.iter().any(|step| !step.repeat_safe && step.effect != Effect::Read))
+        .flat_map(|(_, host)| host.steps.iter().filter(|step| !step.repeat_safe && step.effect != Effect::Read))
+        .map(|step| format!("`{}`", cell(&step.name)))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    if !unsure.is_empty() {
+        risks.push(format!("Never run twice, so a lost link may leave them in doubt: {}.", words::and(&unsure)));
+    }
+    risks.extend(plan.warnings.iter().map(|warning| line(warning, 400)));
+    risks
+}
+
+fn questions(plan: &Plan) -> Vec<String> {
+    let mut questions = Vec::new();
+    let last = plan.waves.len().saturating_sub(1);
+    for wave in plan.waves.iter().take(last).filter(|wave| wave.promote == Promote::Manual) {
+        questions.push(format!("whether to go on after {}", cell(&wave.name)));
+    }
+    questions
+}

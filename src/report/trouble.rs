@@ -1,0 +1,214 @@
+//! What went wrong, in full: once for all hosts to which the same happened, then what to type next.
+
+use std::fmt::Write as _;
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::{
+    page::{Page, Tone, line},
+    table::{names_of, severity},
+    words,
+};
+use crate::{
+    event::{HostState, RunState, UndoState},
+    model::{Failure, HostName, HostOutcome, RunNumber},
+};
+
+/// Most different troubles told in full. More than that is not read, and `history show` has it all.
+const MOST: usize = 12;
+
+/// Last lines of a host shown with its trouble.
+const LINES: usize = 5;
+
+/// Begins the lines that say why.
+const CAUSE: &str = "cause: ";
+
+/// Longest line shown, in characters.
+const LONGEST: usize = 400;
+
+/// Hosts by how bad it is and what is told of them.
+type Troubles<'a> = IndexMap<(u8, Vec<String>), Vec<(&'a HostName, &'a HostState)>>;
+
+pub(super) fn trouble(state: &RunState, number: Option<RunNumber>, page: &Page) -> String {
+    let mut troubles: Troubles<'_> = IndexMap::new();
+    for (name, host) in &state.hosts {
+        let Some(outcome) = host.outcome.filter(|outcome| is_trouble(*outcome)) else { continue };
+        let told = tell(name, host, outcome, state.purpose != "look");
+        if !told.is_empty() {
+            troubles.entry((severity(host.outcome), told)).or_default().push((name, host));
+        }
+    }
+    troubles.sort_by(|left, _, right, _| left.0.cmp(&right.0));
+
+    let mut text = String::new();
+    let mut hints = IndexSet::new();
+    let mut advised: IndexMap<String, Vec<&HostName>> = IndexMap::new();
+    let mut heard: IndexSet<&HostName> = IndexSet::new();
+    let left_out = troubles.len().saturating_sub(MOST);
+    // The worst stand last, so it is the first that are left out.
+    for ((_, told), hosts) in troubles.into_iter().skip(left_out) {
+        let names: Vec<_> = hosts.iter().map(|(name, _)| *name).collect();
+        let (first, host) = hosts[0];
+        let said = host.outcome.map_or("", |outcome| saying(outcome, in_a_step(host), names.len()));
+        let title = format!("{}: `{}` {said}", page.paint(Tone::Bad, "error"), names_of(&names));
+        let _ = write!(text, "\n{}", page.wrap(&title, 2));
+        let failure = host.failure.as_ref().or(host.unwound_for.as_ref());
+        let (causes, rest): (Vec<_>, Vec<_>) = told.iter().partition(|sentence| sentence.starts_with(CAUSE));
+        for sentence in causes {
+            text.push_str(&page.wrap(&format!("  {sentence}"), 4));
+        }
+        let output = failure.map(|failure| failure.output.as_slice()).unwrap_or_default();
+        for said in &output[output.len().saturating_sub(LINES)..] {
+            let _ = writeln!(text, "  {first} | {}", line(said, LONGEST));
+        }
+        for sentence in rest {
+            text.push_str(&page.wrap(&format!("  {sentence}"), 4));
+        }
+        if let Some(hint) = failure.and_then(|failure| failure.hint.as_deref()) {
+            // The same advice for several hosts is given once, with all their names.
+            let advice = line(hint, LONGEST).replace(&format!("`{first}`"), "`HOST`");
+            advised.entry(advice).or_default().extend(&names);
+        }
+        // Nothing more than the cause was heard of a host on which nothing ran.
+        if !host.steps.is_empty() || !host.checks.is_empty() {
+            heard.insert(first);
+        }
+    }
+    for (advice, names) in advised {
+        hints.insert(advice.replace("`HOST`", &format!("`{}`", names_of(&names))));
+    }
+    let rollout = !matches!(state.purpose.as_str(), "check" | "exec" | "look");
+    if let Some(number) = number.filter(|_| rollout && state.ended.is_some()) {
+        hints.extend(ways_on(state, number));
+    }
+    if let (Some(number), Some(first)) = (number, heard.first()) {
+        let name = if heard.len() == 1 { first.as_str() } else { "HOST" };
+        hints.insert(format!("`longshore history show {number} --host {name}` prints everything that was said there"));
+    }
+    if left_out > 0 {
+        let _ = writeln!(text, "\nand {} more, told by `longshore history show`", words::count(left_out, "trouble"));
+    }
+    text.push('\n');
+    for hint in &hints {
+        text.push_str(&page.wrap(&format!("{}: {hint}", page.paint(Tone::Strong, "hint")), 2));
+    }
+    if !hints.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// Names the commands that take hosts further once a rollout has ended.
+fn ways_on(state: &RunState, number: RunNumber) -> Vec<String> {
+    use HostOutcome::{Failed, Interrupted, NotStarted, Parked, Undone, Unreachable};
+    let any = |which: &dyn Fn(Option<HostOutcome>) -> bool| state.hosts.values().any(|host| which(host.outcome));
+    let mut ways = Vec::new();
+    if any(&|outcome| matches!(outcome, None | Some(Interrupted | NotStarted))) {
+        ways.push(format!("`longshore resume {number}` goes on with the hosts that are not finished"));
+    }
+    if any(&|outcome| matches!(outcome, Some(Failed | Undone | Parked))) {
+        ways.push(format!("once mended, `longshore retry {number} --failed` takes them through the plan again"));
+    }
+    if any(&|outcome| outcome == Some(Unreachable)) {
+        ways.push(format!("`longshore retry {number} --unreached` tries the hosts again that could not be reached"));
+    }
+    ways
+}
+
+fn is_trouble(outcome: HostOutcome) -> bool {
+    !outcome.is_good() && outcome != HostOutcome::NotStarted
+}
+
+/// Whether a step was begun of which nothing more was heard.
+fn in_a_step(host: &HostState) -> bool {
+    host.steps.values().any(|step| step.outcome.is_none())
+}
+
+/// Says how a host stands after its trouble, for one host or several.
+fn saying(outcome: HostOutcome, in_a_step: bool, hosts: usize) -> &'static str {
+    let one = hosts == 1;
+    match outcome {
+        HostOutcome::Done | HostOutcome::Unchanged => "",
+        HostOutcome::Undone if one => "failed and was taken back to where it was",
+        HostOutcome::Undone => "failed and were taken back to where they were",
+        HostOutcome::Failed => "failed",
+        HostOutcome::Parked if one => "was red before anything was done, and was left as found",
+        HostOutcome::Parked => "were red before anything was done, and were left as found",
+        HostOutcome::Held if one => "waits for a person",
+        HostOutcome::Held => "wait for a person",
+        HostOutcome::Stuck if one => "is stuck: an undo failed",
+        HostOutcome::Stuck => "are stuck: an undo failed",
+        HostOutcome::Unknown if one => "is in doubt: nobody can tell whether a step happened",
+        HostOutcome::Unknown => "are in doubt: nobody can tell whether a step happened",
+        HostOutcome::Unreachable => "could not be reached",
+        HostOutcome::Refused if one => "was refused",
+        HostOutcome::Refused => "were refused",
+        HostOutcome::Interrupted if in_a_step && one => "was left in the middle of a step",
+        HostOutcome::Interrupted if in_a_step => "were left in the middle of a step",
+        HostOutcome::Interrupted if one => "was stopped between two steps",
+        HostOutcome::Interrupted => "were stopped between two steps",
+        HostOutcome::NotStarted => "not started",
+    }
+}
+
+/// The causes, what was taken back and what was not. Hosts with the same answer are told together.
+fn tell(name: &HostName, host: &HostState, outcome: HostOutcome, has_acted: bool) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut causes = |failure: &Failure| {
+        // The name of the host stands above; without it, the same trouble reads the same.
+        let same = |text: &str| line(text, LONGEST).replace(&format!("`{name}`"), "the host");
+        told.push(format!("{CAUSE}{}", same(&failure.message)));
+        told.extend(failure.causes.iter().map(|cause| format!("{CAUSE}{}", same(cause))));
+    };
+    match (&host.failure, &host.unwound_for) {
+        (Some(failure), Some(first)) if failure != first => {
+            causes(first);
+            causes(failure);
+        }
+        (Some(failure), _) | (None, Some(failure)) => causes(failure),
+        (None, None) => {}
+    }
+    if let Some(bad) = host.health().and_then(|health| health.first_bad) {
+        told.push(format!("check: {}: {} ({})", line(&bad.name, LONGEST), bad.verdict, line(&bad.seen, LONGEST)));
+    }
+    let undone: Vec<_> = host
+        .steps
+        .values()
+        .rev()
+        .filter(|step| step.undo == UndoState::Undone)
+        .map(|step| line(&step.name, 80))
+        .collect();
+    let kept: Vec<_> = host
+        .steps
+        .values()
+        .filter(|step| step.stands())
+        .map(|step| match step.receipt.get("path") {
+            Some(path) => format!("{} ({})", line(&step.name, 80), line(path, 200)),
+            None => line(&step.name, 80),
+        })
+        .collect();
+    let half: Vec<_> = host
+        .steps
+        .values()
+        .filter(|step| {
+            let ended_well = step.outcome.as_ref().is_some_and(crate::model::StepOutcome::is_good);
+            !ended_well && step.undo != UndoState::Undone
+        })
+        .map(|step| line(&step.name, 80))
+        .collect();
+    let mut parts = Vec::new();
+    if !undone.is_empty() {
+        parts.push(format!("undone: {}", undone.join(", ")));
+    }
+    if !kept.is_empty() {
+        parts.push(format!("{}: {}", if undone.is_empty() { "done" } else { "kept" }, kept.join(", ")));
+    }
+    if !half.is_empty() && outcome != HostOutcome::Undone {
+        parts.push(format!("may have half happened: {}", half.join(", ")));
+    }
+    // Looking did nothing, whatever it found.
+    if has_acted && !parts.is_empty() {
+        told.push(parts.join(". "));
+    }
+    told
+}

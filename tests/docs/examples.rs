@@ -1,0 +1,341 @@
+//! The examples of the reference. Each is a whole document, and loaded as one by a test.
+
+use crate::facts;
+
+pub(crate) const INVENTORY: &str = r#"[defaults]
+user = "deploy"
+profile = "compose"
+vars = { path = "/srv/app", service = "web" }
+
+[hosts.berlin-1]
+address = "198.51.100.7"
+tags = ["canary"]
+
+[hosts.lab-1]
+address = "10.20.0.11"
+jump = ["berlin-1"]
+become = { user = "root", password = { env = "LAB_SUDO_PASSWORD" } }
+
+[groups.eu]
+hosts = ["berlin-*"]
+settings = { vars = { region = "eu", database-url = { secret = { command = ["pass", "show", "app/eu"] } } } }
+"#;
+
+pub(crate) const PLAYBOOK: &str = r#"name = "Upgrade the web application"
+role = "webapp"
+action = "upgrade"
+hosts = "prod:!tag=gpu"
+to = "1.5.0"
+
+[rollout]
+canary = { hosts = 2, represent = ["region"] }
+waves = ["50%", "rest"]
+at-once = 10
+soak = "10m"
+
+[rollout.budget]
+failed = 0
+unreachable = "10%"
+
+[on-failure]
+before-data = "undo"
+after-data = "hold"
+"#;
+
+pub(crate) const ROLE: &str = r#"about = "A web application"
+
+[requires]
+path = "folder of the installation"
+
+[vars]
+port = 3000
+
+[version]
+verb = "version"
+
+[[gate]]
+name = "There is room for the image"
+disk = { path = "{{path}}", free = "2GiB" }
+
+[[upgrade]]
+name = "Fetch the image"
+verb = "fetch"
+
+[[upgrade]]
+name = "Write the new tag down"
+verb = "pin"
+
+[[upgrade]]
+name = "Start the new release"
+verb = "switch"
+
+[[actions.restart]]
+name = "Stop"
+verb = "stop"
+
+[[actions.restart]]
+name = "Start"
+verb = "start"
+
+[[check]]
+name = "The application answers"
+http = { url = "http://localhost:{{port}}/health", json = { status = "ok" } }
+retry = { every = "2s", for = "90s" }
+"#;
+
+pub(crate) const RELEASES: &str = r#"[[release]]
+version = "1.4.0"
+migration = "20260302110500"
+requires-env = ["SECRET_KEY_BASE"]
+required-stop = true
+notes = "Sessions end: everybody logs in again."
+
+[[release]]
+version = "1.5.1-rc.1"
+blocked = "loses uploads when the disk is full"
+"#;
+
+pub(crate) const PROFILE: &str = r#"[profiles.webapp]
+about = "The web application under Docker Compose"
+extends = "compose"
+vars = { service = "web", tag-variable = "WEBAPP_TAG" }
+
+[profiles.webapp.verbs.pin]
+env = { file = "{{path}}/.env", set = { WEBAPP_TAG = "{{release.version}}" } }
+
+# A verb may be several steps.
+[[profiles.webapp.verbs.stop]]
+command = { run = "touch maintenance", dir = "{{path}}" }
+repeat-safe = true
+undo = { command = { run = "rm -f maintenance", dir = "{{path}}" }, repeat-safe = true }
+
+[[profiles.webapp.verbs.stop]]
+command = { run = "docker compose stop {{service}}", dir = "{{path}}" }
+repeat-safe = true
+undo = { command = { run = "docker compose start {{service}}", dir = "{{path}}" }, repeat-safe = true }
+"#;
+
+pub(crate) const VERDICTS: &str = "
+A check ends with one of four verdicts:
+
+- `pass`: what was seen is what was expected.
+- `fail`: it was seen, and it is not so.
+- `inconclusive`: what was seen proves nothing either way.
+- `error`: it could not be measured.
+
+Only `pass` lets a host or a wave go on.
+";
+
+/// A step kind: the type of its arguments, what is to be known beside its keys, and a playbook that uses it.
+struct Example {
+    of: &'static str,
+    note: &'static str,
+    playbook: &'static str,
+}
+
+const STEPS: &[Example] = &[
+    Example {
+        of: "CommandTable",
+        note: "As text it is run by `sh -e` and is a template whose values are quoted for the shell. As a list of \
+               words nothing is interpreted: each word arrives as it is. It looks before it acts where one of \
+               `unless`, `creates` and `removes` is there. Standard input is empty.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Make the folder of the uploads"
+command = { run = "mkdir -p uploads && chmod 0750 uploads", dir = "{{path}}", creates = "{{path}}/uploads" }
+repeat-safe = true
+undo = { command = ["rmdir", "{{path}}/uploads"] }
+"#,
+    },
+    Example {
+        of: "Script",
+        note: "Either `file` or `text`. Like a command, it looks before it acts where one of `unless`, `creates` and \
+               `removes` is there.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Rotate the logs"
+timeout = "2m"
+repeat-safe = true
+no-undo = "old logs are not needed again"
+[steps.script]
+dir = "{{path}}/logs"
+text = '''
+for log in *.log; do
+  [ -s "$log" ] || continue
+  gzip -c "$log" >"$log.$(date +%Y%m%d).gz"
+  : >"$log"
+done
+'''
+"#,
+    },
+    Example {
+        of: "File",
+        note: "Exactly one of `content`, `template` and `from`. A local file of more than 64 KiB is streamed to the \
+               host before the step and goes on where it was cut off.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Write the message of the day"
+become = "root"
+file = { to = "/etc/motd", content = "{{host.name}} is looked after by us.\n", mode = "0644", owner = "root:root" }
+"#,
+    },
+    Example {
+        of: "Env",
+        note: "With `require` alone it changes nothing, and its effect is `read`.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Say where the database is"
+[steps.env]
+file = "{{path}}/.env"
+require = ["SECRET_KEY_BASE"]
+set = { LOG_LEVEL = "info", REGION = "{{region}}" }
+remove = ["OLD_SETTING"]
+"#,
+    },
+    Example {
+        of: "Fetch",
+        note: "The file lands in the run's private folder on the controller, under the host's name.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Keep the log of the application"
+fetch = { from = "{{path}}/logs/app.log", to = "logs/app.log", max = "10MiB", optional = true }
+"#,
+    },
+    Example {
+        of: "Check",
+        note: "Exactly one of the [probes](checks.md). The step fails where the probe does not pass. With `retry` on \
+               the step it is made again.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "The new release answers"
+check = { http = { url = "http://localhost:{{port}}/health", json = { status = "ok" } } }
+retry = { every = "1s", for = "30s" }
+"#,
+    },
+    Example {
+        of: "Wait",
+        note: "Either `for`, or `until` with `every` and `within`. The step's time limit is a minute more than it may \
+               wait.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Wait for the port"
+wait = { until = { tcp = { connect = "localhost:{{port}}" } }, every = "2s", within = "2m" }
+"#,
+    },
+    Example {
+        of: "Notify",
+        note: "Either `command` or `webhook`. Secrets are taken out of the message.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Tell the team"
+[steps.notify]
+message = "{{host.name}} is about to be upgraded"
+webhook = "https://chat.example.com/hooks/fleet"
+"#,
+    },
+];
+
+const CHECKS: &[Example] = &[
+    Example {
+        of: "HttpCheck",
+        note: "",
+        playbook: r#"hosts = "prod"
+
+[[check]]
+name = "The API answers, and its schema is the expected one"
+http = { url = "http://localhost:{{port}}/health", status = 200, json = { status = "ok", "database.ready" = true } }
+retry = { every = "2s", for = "90s" }
+"#,
+    },
+    Example {
+        of: "TcpCheck",
+        note: "",
+        playbook: r#"hosts = "prod"
+
+[[check]]
+name = "The database listens"
+tcp = { connect = "localhost:5432", timeout = "3s" }
+"#,
+    },
+    Example {
+        of: "CommandCheckTable",
+        note: "",
+        playbook: r#"hosts = "prod"
+
+[[check]]
+name = "Nothing waits in the queue"
+command = { run = "bin/queue --json", dir = "{{path}}", jq = ".waiting < 100", inconclusive = [75] }
+"#,
+    },
+    Example {
+        of: "DiskCheck",
+        note: "`free` or `free-percent`, or both.",
+        playbook: r#"hosts = "prod"
+
+[[gate]]
+name = "There is room for another release"
+disk = { path = "{{path}}", free = "2GiB", free-percent = 10 }
+
+[[steps]]
+name = "Fetch the image"
+verb = "fetch"
+"#,
+    },
+    Example {
+        of: "SshCheck",
+        note: "",
+        playbook: r#"hosts = "prod"
+
+[[check]]
+name = "The board lets people in"
+ssh = { connect = "localhost:2222", user = "guest", contains = "Welcome" }
+"#,
+    },
+];
+
+/// What stands before the keys of a step kind.
+pub(crate) fn of_step(name: &str) -> String {
+    let Some(example) = STEPS.iter().find(|example| example.of == name) else { return String::new() };
+    let facts = facts::of(&facts::action_of(example.playbook));
+    format!("{}\n\n{facts}\n{}", example.note, fence(example))
+}
+
+/// What stands before the keys of a probe.
+pub(crate) fn of_check(name: &str) -> String {
+    let Some(example) = CHECKS.iter().find(|example| example.of == name) else { return String::new() };
+    let note = if example.note.is_empty() { String::new() } else { format!("{}\n\n", example.note) };
+    format!("{note}{}", fence(example))
+}
+
+fn fence(example: &Example) -> String {
+    format!("```toml playbook\n{}```\n\n", example.playbook)
+}
+
+#[test]
+fn every_kind_of_step_has_an_example() {
+    use longshore::steps::Action;
+    let shown: Vec<_> = STEPS.iter().map(|example| facts::action_of(example.playbook)).collect();
+    // Total, so that a new kind is not forgotten.
+    let name = |action: &Action| match action {
+        Action::Command(_) => "CommandTable",
+        Action::Script(_) => "Script",
+        Action::File(_) => "File",
+        Action::Fetch(_) => "Fetch",
+        Action::Env(_) => "Env",
+        Action::Check(_) => "Check",
+        Action::Wait(_) => "Wait",
+        Action::Notify(_) => "Notify",
+    };
+    for (example, action) in STEPS.iter().zip(&shown) {
+        assert_eq!(name(action), example.of, "the example of `{}` is of another kind", example.of);
+    }
+    assert_eq!(shown.len(), 8);
+}

@@ -1,0 +1,14 @@
+//! The host-side protocol under faults, on real shells. `docs/durability.md` says what it promises.
+//!
+//! A name that begins with `r11_` or `s9_` claims that row of the table of faults.
+
+mod crashes;
+mod disks;
+mod endings;
+mod figures;
+mod host;
+mod leases;
+mod links;
+mod play;
+mod rounds;
+mod segments;

@@ -1,0 +1,425 @@
+//! Random rounds: faults on every host at random times, the controller killed up to three times, then the verdict.
+//!
+//! A round is one seed; the same seed does the same again, as far as the machine's own timing lets it. The long form
+//! is `tests/faults --rounds N [--seed S]`.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::Mutex,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use longshore::{lab, model::HostOutcome};
+use nix::sys::signal::Signal;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use crate::{
+    controller::{self, Controller},
+    field::{Field, Host},
+    judge::{Allowed, judge, lease_left, state},
+    proxy::Mode,
+    victims::{self, Role},
+};
+
+/// Hosts of the lab and of the real ground in one round.
+const LAB_HOSTS: usize = 4;
+const REAL_HOSTS: usize = 3;
+
+/// Steps of each host.
+const STEPS: usize = 3;
+
+/// Longest time for the last `resume`, when nothing disturbs any more.
+const CALM_WITHIN: Duration = Duration::from_secs(90);
+
+/// A fault on one host, by its name in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// One of the lab's own, until it is lifted.
+    Lab(lab::Fault),
+    /// The proxy's; cuts happen once, the others until they are lifted.
+    Link(Mode),
+    /// `kill -9` of one kind of process.
+    Kill(Role),
+    /// Everything of the host is killed: a session ended by the system.
+    KillAll,
+    /// Everything of the host stands still for a while.
+    Freeze,
+}
+
+impl Fault {
+    fn name(self) -> String {
+        match self {
+            Self::None => "none".to_owned(),
+            Self::Lab(fault) => format!("lab {}", fault.name()),
+            Self::Link(Mode::Late(_)) => "link late".to_owned(),
+            Self::Link(mode) => format!("link {mode:?}").to_lowercase(),
+            Self::Kill(role) => format!("kill {role:?}").to_lowercase(),
+            Self::KillAll => "kill all of the host".to_owned(),
+            Self::Freeze => "freeze".to_owned(),
+        }
+    }
+
+    /// What the fault may lead to, where the promise is not "as if nothing had happened".
+    fn allows(self) -> Allowed {
+        match self {
+            // What was the step's own may end it; what nobody saw end nobody knows.
+            // Killed again and again while it gives the lease back, it leaves that to run out.
+            Self::KillAll | Self::Kill(Role::Other) => Allowed { failed: true, unknown: true, lease: true },
+            Self::Kill(Role::Step | Role::Drainer) => Allowed { failed: true, ..Allowed::default() },
+            Self::Kill(Role::Supervisor | Role::Wrapper) => Allowed { unknown: true, ..Allowed::default() },
+            // Refused before anything ran; or the step itself cannot write its line. A refusal is two events, and a
+            // controller that dies between them leaves a start that the host does not know: held, and said so.
+            Self::Lab(lab::Fault::FullDisk) => Allowed { failed: true, unknown: true, lease: true },
+            Self::None | Self::Lab(_) | Self::Link(_) | Self::Freeze => Allowed::default(),
+        }
+    }
+
+    fn draw(random: &mut StdRng, is_real: bool) -> Self {
+        let kill = [Role::Wrapper, Role::Supervisor, Role::Step, Role::Drainer];
+        match random.random_range(0..10) {
+            0 => Self::None,
+            1 => Self::Freeze,
+            2 => Self::KillAll,
+            3 | 4 => Self::Kill(kill[random.random_range(0..kill.len())]),
+            _ if is_real => Self::Link(match random.random_range(0..5) {
+                0 | 1 => Mode::Fin,
+                2 => Mode::Rst,
+                3 => Mode::Swallow,
+                _ => Mode::Late(Duration::from_millis(random.random_range(10..150))),
+            }),
+            _ => Self::Lab(match random.random_range(0..9) {
+                0 => lab::Fault::DropAfter(Duration::ZERO),
+                1 => lab::Fault::DropAfter(Duration::from_millis(random.random_range(20..600))),
+                2 => lab::Fault::DropBytes(random.random_range(1..6000)),
+                3 => lab::Fault::DropCommand(random.random_range(1..6)),
+                4 => lab::Fault::Hang,
+                5 => lab::Fault::Slow(Duration::from_millis(random.random_range(5..150))),
+                6 => lab::Fault::RefuseConnect,
+                7 => lab::Fault::NoStatus,
+                _ => lab::Fault::FullDisk,
+            }),
+        }
+    }
+
+    /// Does it; says how many processes were hit, where it is about processes.
+    fn begin(self, field: &Field, host: &Host) -> Option<usize> {
+        match self {
+            Self::None => None,
+            Self::Lab(fault) => {
+                field.fault(host, fault);
+                None
+            }
+            Self::Link(mode) => {
+                let proxy = host.proxy.as_ref()?;
+                if !matches!(mode, Mode::Fin | Mode::Rst) {
+                    proxy.next(mode);
+                }
+                proxy.now(mode);
+                None
+            }
+            Self::Kill(role) => Some(victims::kill_role(&host.mark, role)),
+            Self::KillAll => Some(victims::kill_all(&host.mark)),
+            Self::Freeze => Some(victims::signal_all(&host.mark, Signal::SIGSTOP)),
+        }
+    }
+
+    fn end(self, field: &Field, host: &Host) {
+        if self == Self::Freeze {
+            victims::signal_all(&host.mark, Signal::SIGCONT);
+        }
+        field.calm(host);
+    }
+}
+
+/// What is counted over all rounds.
+#[derive(Debug, Default)]
+struct Tally {
+    rounds: u64,
+    /// Hosts that went through a round.
+    turns: u64,
+    controllers_killed: u64,
+    resumes: u64,
+    faults: BTreeMap<String, u64>,
+    ends: BTreeMap<String, u64>,
+    /// Kills that hit one process other than the supervisor, and the unknowns after them.
+    single_kills: u64,
+    single_unknown: u64,
+    violations: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.rounds += other.rounds;
+        self.turns += other.turns;
+        self.controllers_killed += other.controllers_killed;
+        self.resumes += other.resumes;
+        self.single_kills += other.single_kills;
+        self.single_unknown += other.single_unknown;
+        for (name, count) in other.faults {
+            *self.faults.entry(name).or_default() += count;
+        }
+        for (name, count) in other.ends {
+            *self.ends.entry(name).or_default() += count;
+        }
+        self.violations.extend(other.violations);
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "rounds {}; hosts' turns {}; controllers killed {}; resumes {}\n",
+            self.rounds, self.turns, self.controllers_killed, self.resumes
+        );
+        let list = |counts: &BTreeMap<String, u64>| {
+            counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+        };
+        let _ = writeln!(text, "faults: {}", list(&self.faults));
+        let _ = writeln!(text, "hosts ended: {}", list(&self.ends));
+        let _ = writeln!(
+            text,
+            "unknown after a kill of one process other than the supervisor: {} of {}",
+            self.single_unknown, self.single_kills
+        );
+        let _ = writeln!(text, "violations: {}", self.violations.len());
+        for violation in &self.violations {
+            let _ = writeln!(text, "{violation}");
+        }
+        text
+    }
+}
+
+/// One fault's time on its host.
+struct Planned {
+    host: usize,
+    fault: Fault,
+    begins: Duration,
+    ends: Duration,
+    has_begun: bool,
+    has_ended: bool,
+}
+
+/// One round. All that is random is drawn before anything runs, so that a seed says all.
+fn round(field: &Field, seed: u64) -> Tally {
+    let mut random = StdRng::seed_from_u64(seed);
+    let naps: Vec<u64> = (0..STEPS).map(|_| random.random_range(50..400)).collect();
+    let mut planned: Vec<Planned> = (0..field.hosts.len())
+        .map(|host| {
+            let begins = Duration::from_millis(random.random_range(60..900));
+            let ends = begins + Duration::from_millis(random.random_range(100..1200));
+            let fault = Fault::draw(&mut random, field.is_real());
+            Planned { host, fault, begins, ends, has_begun: false, has_ended: false }
+        })
+        .collect();
+    let depth = random.random_range(0..=3);
+    let deaths: Vec<Duration> = (0..depth).map(|_| Duration::from_millis(random.random_range(0..1000))).collect();
+
+    let project = field.project(STEPS, &|step| format!("sleep 0.{:03}", naps[step - 1]));
+    let mut tally = Tally { rounds: 1, turns: field.hosts.len() as u64, ..Tally::default() };
+    let mut hit: BTreeMap<usize, usize> = BTreeMap::new();
+    let begun = Instant::now();
+    let mut tick = |tally: &mut Tally, all: bool| {
+        for one in &mut planned {
+            let host = &field.hosts[one.host];
+            if !one.has_begun && (all || begun.elapsed() >= one.begins) {
+                one.has_begun = true;
+                let count = one.fault.begin(field, host);
+                hit.insert(one.host, count.unwrap_or(0));
+                let missed = if count == Some(0) { " (nothing there)" } else { "" };
+                *tally.faults.entry(format!("{}{missed}", one.fault.name())).or_default() += 1;
+            }
+            if one.has_begun && !one.has_ended && (all || begun.elapsed() >= one.ends) {
+                one.has_ended = true;
+                one.fault.end(field, host);
+            }
+        }
+        planned.iter().all(|one| one.has_ended)
+    };
+
+    let resume = |project: &crate::field::Project| {
+        // Where not even the run was recorded, nothing was done and it is begun anew.
+        let what: &[&str] = if has_run(project) { &["resume"] } else { &["apply", "work", "--yes"] };
+        Controller::start(&project.path, what)
+    };
+    let mut controller = resume(&project);
+    let mut ended = None;
+    for death in &deaths {
+        let born = Instant::now();
+        while born.elapsed() < *death {
+            tick(&mut tally, false);
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        if controller.ended().is_none() {
+            tally.controllers_killed += 1;
+        }
+        controller.kill();
+        tally.resumes += 1;
+        controller = resume(&project);
+    }
+    let until = Instant::now() + CALM_WITHIN;
+    let mut over = false;
+    while Instant::now() < until {
+        over = tick(&mut tally, false);
+        ended = ended.or_else(|| controller.ended());
+        if over && ended.is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    if !over {
+        tick(&mut tally, true);
+    }
+    let mut words = controller.said();
+    let exit = ended.map_or_else(
+        || Err(format!("did not end within {CALM_WITHIN:?}")),
+        |exit| settle(&project, exit, &mut words, &mut tally),
+    );
+    let allowed: BTreeMap<String, Allowed> =
+        planned.iter().map(|one| (field.hosts[one.host].name.to_string(), one.fault.allows())).collect();
+    let (mut wrong, ends) = match exit {
+        Ok(exit) => judge(field, &project, exit, &allowed),
+        Err(why) => (vec![why], BTreeMap::new()),
+    };
+    for host in &field.hosts {
+        // The next round is to find the host free; taking a lease away is a person's part.
+        if lease_left(host).is_some() {
+            let arguments = ["unlock", host.name.as_str(), "--reason", "its run is over"];
+            if !matches!(controller::run(&project.path, &arguments, CALM_WITHIN), Ok((0, _))) {
+                wrong.push(format!("{} cannot be unlocked", host.name));
+            }
+        }
+    }
+    for one in &planned {
+        let name = field.hosts[one.host].name.to_string();
+        let single = matches!(one.fault, Fault::Kill(role) if role != Role::Supervisor);
+        if single && hit.get(&one.host).is_some_and(|count| *count > 0) {
+            tally.single_kills += 1;
+            tally.single_unknown += u64::from(ends.get(&name) == Some(&HostOutcome::Unknown));
+        }
+    }
+    for end in ends.values() {
+        *tally.ends.entry(format!("{end:?}").to_lowercase()).or_default() += 1;
+    }
+    if !wrong.is_empty() {
+        let faults: Vec<_> = planned
+            .iter()
+            .map(|one| format!("{} {:?} {:?}..{:?}", field.hosts[one.host].name, one.fault, one.begins, one.ends))
+            .collect();
+        let ground = if field.is_real() { "sshd" } else { "lab" };
+        wrong.insert(0, format!("seed {seed} ({ground}); {}; controller dies after {deaths:?}", faults.join(", ")));
+        tally.violations.push(format!("{}\n{words}", wrong.join("\n  ")));
+        if std::env::var_os("LONGSHORE_FAULT_KEEP").is_some() {
+            let _ = std::process::Command::new("cp")
+                .arg("-a")
+                .arg(&project.path)
+                .arg(format!("/tmp/fault-{seed}"))
+                .status();
+        }
+    } else {
+        let _ = std::fs::remove_dir_all(&project.path);
+    }
+    tally
+}
+
+fn has_run(project: &crate::field::Project) -> bool {
+    let Ok(ledger) = longshore::ledger::Ledger::open(&project.path, std::sync::Arc::new(jiff::Timestamp::now)) else {
+        return false;
+    };
+    ledger.runs(50).is_ok_and(|runs| runs.iter().any(|run| run.purpose == "apply"))
+}
+
+/// Whether a host is held, and nothing about its steps is in doubt: the disk was full, say.
+fn can_go_on(host: &longshore::event::HostState) -> bool {
+    host.outcome == Some(HostOutcome::Held)
+        && !host.steps.values().any(|step| matches!(step.outcome, Some(longshore::model::StepOutcome::Unknown { .. })))
+}
+
+/// Does what a person would until every host has a lasting outcome. Returns the last exit code.
+fn settle(
+    project: &crate::field::Project,
+    mut exit: i32,
+    words: &mut String,
+    tally: &mut Tally,
+) -> Result<i32, String> {
+    for _ in 0..4 {
+        let Some(state) = state(project) else { return Ok(exit) };
+        let outcomes: Vec<_> = state.hosts.values().map(|host| host.outcome).collect();
+        let open = |outcome: &Option<HostOutcome>| {
+            matches!(outcome, None | Some(HostOutcome::Interrupted | HostOutcome::NotStarted))
+        };
+        let unreached = |outcome: &Option<HostOutcome>| matches!(outcome, Some(HostOutcome::Unreachable));
+        let arguments: &[&str] = if outcomes.iter().any(open) {
+            &["resume"]
+        } else if outcomes.iter().any(unreached) {
+            &["retry", "--unreached"]
+        } else if state.hosts.values().any(can_go_on) {
+            &["retry", "--held"]
+        } else {
+            return Ok(exit);
+        };
+        tally.resumes += 1;
+        let (code, said) = controller::run(&project.path, arguments, CALM_WITHIN)?;
+        exit = code;
+        words.push_str(&said);
+    }
+    Ok(exit)
+}
+
+/// Runs `count` rounds from `seed` on, on as many fields at once as asked.
+fn rounds(count: u64, seed: u64, at_once: u64) -> Tally {
+    let (next, end) = (AtomicU64::new(seed), seed + count);
+    let total = Mutex::new(Tally::default());
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                let (mut lab, mut real) = (None, None);
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    // The seed decides on what ground: a replay stands on the same one.
+                    let on_real = seed % 3 == 0 && real.get_or_insert_with(|| Field::sshd(REAL_HOSTS)).is_some();
+                    let tally = if on_real {
+                        round(real.as_ref().and_then(Option::as_ref).expect("looked at above"), seed)
+                    } else {
+                        round(lab.get_or_insert_with(|| Field::lab(LAB_HOSTS)), seed)
+                    };
+                    if let Some(violation) = tally.violations.first() {
+                        println!("VIOLATION {violation}");
+                        // What is left of it must not disturb the next one.
+                        (lab, real) = (None, None);
+                    }
+                    let mut total = total.lock().expect("no panic");
+                    total.add(tally);
+                    if total.rounds % 50 == 0 {
+                        println!(
+                            "{} rounds, {} violations, {:?}",
+                            total.rounds,
+                            total.violations.len(),
+                            begun.elapsed()
+                        );
+                    }
+                }
+            });
+        }
+    });
+    total.into_inner().expect("no panic")
+}
+
+/// A number from the environment.
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+#[test]
+fn whatever_is_killed_cut_or_frozen_no_step_runs_twice_and_no_outcome_is_lost() {
+    let (count, seed) = (number("LONGSHORE_FAULT_ROUNDS", 6), number("LONGSHORE_FAULT_SEED", 1));
+    let begun = Instant::now();
+    let tally = rounds(count, seed, number("LONGSHORE_FAULT_JOBS", 2));
+    println!("seeds {seed} to {}, {:?}\n{}", seed + count - 1, begun.elapsed(), tally.text());
+    assert!(tally.rounds == count, "{} of {count} rounds were made", tally.rounds);
+    assert!(tally.violations.is_empty(), "{} violations", tally.violations.len());
+}

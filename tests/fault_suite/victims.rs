@@ -1,0 +1,97 @@
+//! Finds the processes of one host by a mark in their environment, and tells what each of them is.
+
+use std::fs;
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, getsid},
+};
+
+/// What a process of a host is, for the one who kills it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Runs the steps of a segment, one after the other.
+    Wrapper,
+    /// The parent of a step.
+    Supervisor,
+    /// The shell that runs the step itself.
+    Step,
+    /// Keeps the output of a step.
+    Drainer,
+    /// Whatever else was started for the host: launchers, followers, sleeps.
+    Other,
+}
+
+#[derive(Debug, Clone)]
+pub struct Process {
+    pub id: Pid,
+    pub role: Role,
+    pub command: String,
+}
+
+/// Lists the live processes that carry `mark` (`NAME=value`) in their environment.
+pub fn of(mark: &str) -> Vec<Process> {
+    let own = std::process::id().to_string();
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let id = Pid::from_raw(name.parse().ok()?);
+            if name == own {
+                return None;
+            }
+            let environment = fs::read(entry.path().join("environ")).ok()?;
+            environment.split(|byte| *byte == 0).find(|word| *word == mark.as_bytes())?;
+            let command = fs::read(entry.path().join("cmdline")).ok()?;
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            Some(Process { id, role: role(id, &command), command })
+        })
+        .collect()
+}
+
+fn role(id: Pid, command: &str) -> Role {
+    let leads = getsid(Some(id)).is_ok_and(|session| session == id);
+    let file = |end: &str| command.split(' ').nth(1).is_some_and(|file| file.ends_with(end));
+    // The subshells of both have the same command line, and are not the first of their session.
+    if file("segment/wrapper") {
+        if leads { Role::Wrapper } else { Role::Drainer }
+    } else if file("segment/supervise") && leads {
+        Role::Supervisor
+    } else if command.split(' ').nth(1).is_some_and(|file| file.ends_with("/act")) {
+        Role::Step
+    } else {
+        Role::Other
+    }
+}
+
+/// Kills all processes of a role; says how many there were.
+pub fn kill_role(mark: &str, role: Role) -> usize {
+    let found: Vec<_> = of(mark).into_iter().filter(|process| process.role == role).collect();
+    for process in &found {
+        let _ = kill(process.id, Signal::SIGKILL);
+    }
+    found.len()
+}
+
+/// Sends `signal` to everything of the host; says how many there were.
+pub fn signal_all(mark: &str, signal: Signal) -> usize {
+    let found = of(mark);
+    for process in &found {
+        let _ = kill(process.id, signal);
+    }
+    found.len()
+}
+
+/// Kills everything of the host, and what is born meanwhile.
+pub fn kill_all(mark: &str) -> usize {
+    let mut killed = 0;
+    for _ in 0..50 {
+        let now = signal_all(mark, Signal::SIGKILL);
+        if now == 0 {
+            break;
+        }
+        killed += now;
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    killed
+}

@@ -1,0 +1,22 @@
+//! The real `longshore` against whole fleets of OpenSSH's own sshd, on loopback.
+//!
+//! What the product promises from the command line is shown here: tables, exit codes, files on the hosts'
+//! disks, and what is not there afterwards. Where sshd or root is missing, a case says `SKIPPED` on
+//! standard error and passes.
+
+mod accounts;
+mod command;
+mod exec;
+mod fleet;
+mod interrupt;
+#[path = "../ssh/people.rs"]
+#[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
+mod people;
+mod plans;
+mod rollout;
+#[path = "../ssh/sshd.rs"]
+#[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
+mod sshd;
+mod steps;
+mod trust;
+mod upgrade;
