@@ -123,11 +123,18 @@ name! {
     Tag
 }
 
+/// Whether a text is safe as the name of a directory on any host and as a word in any shell.
+fn is_plain(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !text.starts_with('-')
+}
+
 /// Names a step within a host's plan, and its directory on the host.
 ///
 /// Made by the plan from the step's position and name: `[a-z0-9-]{1,64}`, unique on the host.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct StepId(String);
 
 impl StepId {
@@ -150,6 +157,24 @@ impl StepId {
     }
 }
 
+impl TryFrom<String> for StepId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if is_plain(&text) {
+            Ok(Self(text))
+        } else {
+            Err(format!("`{}` is not the id of a step", text.escape_default()))
+        }
+    }
+}
+
+impl From<StepId> for String {
+    fn from(id: StepId) -> Self {
+        id.0
+    }
+}
+
 impl fmt::Display for StepId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
@@ -164,7 +189,7 @@ impl fmt::Debug for StepId {
 
 /// Identifies a run everywhere and for ever, also on the hosts; a lower-case ULID.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct RunId(String);
 
 impl RunId {
@@ -175,13 +200,25 @@ impl RunId {
 
     /// Returns the id written as `text`, which tests and the ledger provide.
     pub fn from_text(text: &str) -> Option<Self> {
-        let plausible = (1..=64).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        plausible.then(|| Self(text.to_owned()))
+        is_plain(text).then(|| Self(text.to_owned()))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::from_text(&text).ok_or_else(|| format!("`{}` is not the id of a run", text.escape_default()))
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> Self {
+        id.0
     }
 }
 

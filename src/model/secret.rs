@@ -50,8 +50,27 @@ pub enum SecretSource {
 
 /// Names a secret within one host's plan; safe as part of an environment variable's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct SecretId(String);
+
+impl TryFrom<String> for SecretId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let id = Self::new(&text);
+        if id.0 == text && !text.is_empty() {
+            Ok(id)
+        } else {
+            Err(format!("`{}` is not the id of a secret", text.escape_default()))
+        }
+    }
+}
+
+impl From<SecretId> for String {
+    fn from(id: SecretId) -> Self {
+        id.0
+    }
+}
 
 impl SecretId {
     /// Makes an id from a variable's name; letters, digits and `_` stay, the rest becomes `_`.
