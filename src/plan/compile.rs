@@ -1,28 +1,29 @@
 //! Compiles a playbook and its hosts into the plan: every verb resolved, every value put in.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+mod steps;
+mod target;
+mod warnings;
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::{
-    FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Purpose, Rollout, Wave,
+    FailureBudget, HostPlan, Plan, Purpose, Rollout,
     waves::{self, Rounding, Traits},
 };
 use crate::{
     config::{
         Diagnostic, Project, ResolvedHost, RoleFolder, Variables,
-        documents::{Amount, Playbook, Release, RoleCheck, RolloutDoc, Scope as FailureScope, StepDoc},
-        suggest, template,
+        documents::{Amount, Playbook, Release, Scope as FailureScope, StepDoc},
+        suggest,
     },
-    model::{Effect, HostName, Span, StepId, Version},
-    steps::{Action, Undoing},
-    transport::{Become, JumpLogin, SshTarget, Target, Way},
+    model::{HostName, StepId, Version},
 };
+
+pub use target::target;
 
 /// What to compile beside the documents.
 #[derive(Debug, Clone)]
@@ -44,9 +45,6 @@ pub struct Order {
 
 /// Format of the plans made here.
 pub const FORMAT: u32 = 1;
-
-/// Longest time of one try of a check, unless it says otherwise.
-const CHECK_TIMEOUT: Span = Span::seconds(10);
 
 /// Hosts worked on at once, unless the playbook says otherwise.
 const AT_ONCE: usize = 10;
@@ -151,7 +149,7 @@ impl Compiler<'_> {
                 return None;
             }
         };
-        let warnings = warnings(&hosts, &made, &playbook.rollout, &traits, &plans);
+        let warnings = warnings::warnings(&hosts, &made, &playbook.rollout, &traits, &plans);
         Some(Plan {
             format: FORMAT,
             digest: String::new(),
@@ -245,10 +243,10 @@ impl Compiler<'_> {
             made.pop().map(|step| step.action)
         });
         HostPlan {
-            target: target(self.project, host),
+            target: target::target(self.project, host),
             profile: host.profile.to_string(),
             tags: host.tags.iter().map(ToString::to_string).collect(),
-            install: install_of(scope),
+            install: target::install_of(scope),
             state_dir: host.state_dir.clone(),
             secrets: scope.vars.secrets.clone(),
             version,
@@ -259,267 +257,6 @@ impl Compiler<'_> {
             checks,
         }
     }
-
-    /// Turns one step of a document into the steps it stands for: itself, or those of its verb.
-    fn step(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path, into: &mut Vec<PlannedStep>) {
-        self.step_within(scope, doc, base, into, 0);
-    }
-
-    fn step_within(
-        &mut self,
-        scope: &HostScope<'_>,
-        doc: &StepDoc,
-        base: &Path,
-        into: &mut Vec<PlannedStep>,
-        depth: usize,
-    ) {
-        if doc.when.as_deref().is_some_and(|condition| !holds(&scope.vars.scope, condition)) {
-            return;
-        }
-        let Some(verb) = &doc.verb else {
-            if let Some(step) = self.action(scope, doc, base) {
-                into.push(step);
-            }
-            return;
-        };
-        let Some(parts) = scope.host.verbs.get(verb) else {
-            let (host, profile) = (scope.host, &scope.host.profile);
-            let near = suggest::nearest(verb, host.verbs.keys().map(String::as_str));
-            self.complain(Some(&host.name), format!("profile `{profile}` does not say what `{verb}` is")).hint =
-                Some(near.map_or_else(
-                    || {
-                        format!(
-                            "write it down as `[profiles.{profile}.verbs.{verb}]`, or give the hosts another profile"
-                        )
-                    },
-                    |near| format!("did you mean `{near}`?"),
-                ));
-            return;
-        };
-        if depth > 4 {
-            self.complain(Some(&scope.host.name), format!("verb `{verb}` leads back to itself"));
-            return;
-        }
-        let first = into.len();
-        let profile_base = self.project.profile_dir();
-        for part in parts {
-            self.step_within(scope, part, &profile_base, into, depth + 1);
-        }
-        let several = into.len() > first + 1;
-        let undo = self.explicit_undo(scope, doc, base);
-        for (offset, step) in into[first..].iter_mut().enumerate() {
-            match &doc.name {
-                Some(name) if several => step.name = format!("{name}: {}", step.name),
-                Some(name) => step.name.clone_from(name),
-                None => {}
-            }
-            step.effect = doc.effect.unwrap_or(step.effect);
-            step.timeout = doc.timeout.unwrap_or(step.timeout);
-            step.idle_timeout = doc.idle_timeout.or(step.idle_timeout);
-            step.retry = doc.retry.clone().or_else(|| step.retry.take());
-            step.repeat_safe = doc.repeat_safe.unwrap_or(step.repeat_safe);
-            if let Some(undo) = &undo {
-                // The whole verb has one undo: it runs when the first of its parts is taken back, which is last.
-                step.undo = if offset == 0 { undo.clone() } else { PlannedUndo::Nothing };
-            }
-            if offset == 0 {
-                step.requires.extend(doc.requires.iter().cloned());
-            }
-        }
-    }
-
-    /// Renders one step that is not a verb.
-    fn action(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<PlannedStep> {
-        let mut action = doc.action()?;
-        if let Err(error) = action.kind_mut().load(base) {
-            let failure = error.to_failure();
-            self.complain(None, failure.to_string()).hint.clone_from(&failure.hint);
-            return None;
-        }
-        let mut problems = Vec::new();
-        action.kind_mut().templates(&mut |kind, key, text| match template::render(kind, text, &scope.vars.scope) {
-            Ok(rendered) => *text = rendered,
-            Err(error) => problems.push(format!("`{key}`: {error}")),
-        });
-        problems.extend(
-            action.kind().problems().into_iter().map(|problem| format!("`{}`: {}", problem.key, problem.message)),
-        );
-        let name = doc.name.clone().unwrap_or_else(|| crate::model::Redactor::mask(&action.kind().summary()));
-        if !problems.is_empty() {
-            for problem in problems {
-                self.complain(Some(&scope.host.name), format!("step `{name}`: {problem}"));
-            }
-            return None;
-        }
-        let kind = action.kind();
-        let effect = doc.effect.unwrap_or_else(|| kind.effect());
-        let undo = match (self.explicit_undo(scope, doc, base), kind.undo()) {
-            (Some(undo), _) => undo,
-            (None, _) if effect == Effect::Read => PlannedUndo::Nothing,
-            (None, _) if effect.passes_no_return() => {
-                PlannedUndo::Impossible { reason: "only a restore takes data back".to_owned(), waived: true }
-            }
-            (None, Undoing::Nothing) => PlannedUndo::Nothing,
-            (None, Undoing::ByProgram) => PlannedUndo::ByProgram,
-            (None, Undoing::Impossible { reason }) => {
-                PlannedUndo::Impossible { reason: reason.to_owned(), waived: false }
-            }
-        };
-        let run_as = match doc.run_as.as_deref() {
-            Some("login") => None,
-            Some(user) => Some(user.to_owned()),
-            None => scope.run_as.clone(),
-        };
-        let repeat_safe = doc.repeat_safe.unwrap_or_else(|| kind.is_repeat_safe() || effect == Effect::Read);
-        if doc.retry.is_some() && !repeat_safe {
-            self.complain(None, format!("step `{name}` has `retry`, but running it twice may do harm")).hint =
-                Some("say `repeat-safe = true` if it does not".to_owned());
-        }
-        Some(PlannedStep {
-            id: StepId::new(0, &name),
-            name,
-            effect,
-            timeout: doc.timeout.unwrap_or(Span(kind.timeout())),
-            idle_timeout: doc.idle_timeout,
-            undo,
-            run_as,
-            repeat_safe,
-            retry: doc.retry.clone(),
-            requires: doc.requires.clone(),
-            action,
-        })
-    }
-
-    /// The undo a document spells out, or its reason why there is none.
-    fn explicit_undo(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<PlannedUndo> {
-        if let Some(reason) = &doc.no_undo {
-            return Some(PlannedUndo::Impossible { reason: reason.clone(), waived: true });
-        }
-        let docs = doc.undo.as_ref()?;
-        let mut steps = Vec::new();
-        for (index, doc) in docs.0.iter().enumerate() {
-            let before = steps.len();
-            self.step_within(scope, doc, base, &mut steps, 0);
-            for step in &mut steps[before..] {
-                step.id = StepId::new(index, &format!("undo {}", step.name));
-            }
-        }
-        Some(PlannedUndo::By(steps))
-    }
-
-    fn checks(&mut self, scope: &HostScope<'_>, docs: &[RoleCheck], base: &Path) -> Vec<PlannedCheck> {
-        // What holds for the new version alone says nothing while nothing is changed.
-        let only_looking = self.order.purpose == Purpose::Check;
-        docs.iter()
-            .filter(|doc| !(only_looking && doc.after_only))
-            .filter_map(|doc| {
-                let step = StepDoc { name: Some(doc.name.clone()), check: Some(doc.to_check()), ..StepDoc::default() };
-                let step = self.action(scope, &step, base)?;
-                let Action::Check(check) = step.action else { return None };
-                Some(PlannedCheck {
-                    name: doc.name.clone(),
-                    check,
-                    timeout: doc.timeout.unwrap_or(CHECK_TIMEOUT),
-                    retry: doc.retry.clone(),
-                    after_only: doc.after_only,
-                    run_as: scope.run_as.clone(),
-                })
-            })
-            .collect()
-    }
-
-    /// A check step of the profile's `health` verb, as a check of the host.
-    fn verb_check(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<PlannedCheck> {
-        let step = self.action(scope, doc, base)?;
-        let Action::Check(check) = step.action else { return None };
-        let timeout = doc.timeout.unwrap_or(CHECK_TIMEOUT);
-        Some(PlannedCheck {
-            name: step.name,
-            check,
-            timeout,
-            retry: step.retry,
-            after_only: false,
-            run_as: step.run_as,
-        })
-    }
-}
-
-/// What identifies the install on its machine: its variable `install` or `path`, or there is one for the whole machine.
-///
-/// Many installs behind one controller are told apart by their host names.
-fn install_of(scope: &HostScope<'_>) -> String {
-    let named = ["install", "path"].iter().find_map(|name| scope.vars.scope.get(*name)?.as_str().map(str::to_owned));
-    named.unwrap_or_else(|| match &scope.host.via {
-        Some(_) => scope.host.name.to_string(),
-        None => "/".to_owned(),
-    })
-}
-
-/// Hosts that commands may go `via`, one from the other, before that counts as a circle.
-const MOST_VIA: usize = 8;
-
-/// The connection the inventory describes: that of the host `via` which its commands run, where it names one.
-///
-/// The name and the user to become stay the host's own.
-pub fn target(project: &Project, host: &ResolvedHost) -> Target {
-    let mut on = host.clone();
-    for _ in 0..MOST_VIA {
-        let Some(next) = on.via.as_deref().filter(|via| *via != "controller").and_then(|via| HostName::new(via).ok())
-        else {
-            break;
-        };
-        if !project.inventory.hosts.contains_key(next.as_str()) {
-            break;
-        }
-        on = project.resolve_host(&next);
-    }
-    let run_as = host.run_as.as_ref().map(|doc| Become { user: doc.user.clone(), password: doc.password.clone() });
-    Target { host: host.name.clone(), way: way(&on), run_as }
-}
-
-fn way(host: &ResolvedHost) -> Way {
-    match host.via.as_deref() {
-        Some("controller") => Way::Controller,
-        _ => Way::Ssh(SshTarget {
-            address: host.address.clone(),
-            port: host.port,
-            user: host.user.clone(),
-            jump: host.jump.clone(),
-            identity_files: host.identity_files.clone(),
-            password: host.password.clone(),
-            connect_timeout: host.connect_timeout,
-            host_key_alias: host.host_key_alias.clone(),
-            forward_agent: host.forward_agent,
-            jump_logins: host
-                .jump_logins
-                .iter()
-                .map(|login| JumpLogin {
-                    jump: login.jump.clone(),
-                    identity_files: login.identity_files.clone(),
-                    password: login.password.clone(),
-                    connect_timeout: login.connect_timeout,
-                    host_key_alias: login.host_key_alias.clone(),
-                })
-                .collect(),
-        }),
-    }
-}
-
-/// Whether a variable is set and not false, empty or zero; `!name` the other way round.
-fn holds(scope: &template::Scope, condition: &str) -> bool {
-    let (name, wanted) = condition.strip_prefix('!').map_or((condition, true), |name| (name, false));
-    let mut parts = name.trim().split('.');
-    let first = parts.next().and_then(|part| scope.get(part));
-    let value = parts.try_fold(first, |value, part| value.map(|value| value.get(part))).flatten();
-    let is_set = match value {
-        None | Some(Json::Null) => false,
-        Some(Json::Bool(yes)) => *yes,
-        Some(Json::Number(number)) => number.as_f64() != Some(0.0),
-        Some(Json::String(text)) => !text.is_empty(),
-        Some(Json::Array(items)) => !items.is_empty(),
-        Some(Json::Object(fields)) => !fields.is_empty(),
-    };
-    is_set == wanted
 }
 
 fn find_release<'a>(folder: Option<&'a RoleFolder>, wanted: &Version) -> Option<&'a Release> {
@@ -560,42 +297,4 @@ fn rollout(playbook: &Playbook, total: usize) -> Rollout {
         after_data: playbook.on_failure.after_data,
         scope: playbook.on_failure.scope,
     }
-}
-
-/// What a person should know before saying yes.
-fn warnings(
-    hosts: &[HostName],
-    made: &[Wave],
-    rollout: &RolloutDoc,
-    traits: &BTreeMap<HostName, Traits>,
-    plans: &IndexMap<HostName, HostPlan>,
-) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let (Some(canary), Some(first)) = (&rollout.canary, made.first()) {
-        let mut facts = canary.represent.clone();
-        if facts.is_empty() {
-            facts.push("profile".to_owned());
-        }
-        let missing = waves::uncovered(hosts, &first.hosts, &facts, traits);
-        if !missing.is_empty() {
-            warnings.push(format!("the canary does not cover: {}", missing.join(", ")));
-        }
-    } else if hosts.len() > 1 && plans.values().any(|plan| plan.steps.iter().any(|step| step.effect != Effect::Read)) {
-        warnings.push("there is no canary: all hosts get the change without a trial".to_owned());
-    }
-    let mut without = IndexMap::<String, usize>::new();
-    for step in plans.values().flat_map(|plan| &plan.steps) {
-        if let PlannedUndo::Impossible { waived: false, .. } = &step.undo {
-            *without.entry(step.name.clone()).or_default() += 1;
-        }
-    }
-    for (step, count) in without {
-        warnings.push(format!(
-            "step `{step}` has no undo (on {count} hosts): a host that fails after it is not fully taken back"
-        ));
-    }
-    if plans.values().any(|plan| !plan.steps.is_empty() && plan.checks.is_empty()) {
-        warnings.push("some hosts have no health check: their success means only that the steps ended well".to_owned());
-    }
-    warnings
 }

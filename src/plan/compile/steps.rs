@@ -1,0 +1,221 @@
+//! One step of a document as the steps it stands for: verbs resolved, every value put in.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::{Compiler, HostScope};
+use crate::{
+    config::{
+        documents::{RoleCheck, StepDoc},
+        suggest, template,
+    },
+    model::{Effect, Span, StepId},
+    plan::{PlannedCheck, PlannedStep, PlannedUndo, Purpose},
+    steps::{Action, Undoing},
+};
+
+/// Longest time of one try of a check, unless it says otherwise.
+const CHECK_TIMEOUT: Span = Span::seconds(10);
+
+impl Compiler<'_> {
+    /// Turns one step of a document into the steps it stands for: itself, or those of its verb.
+    pub(super) fn step(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path, into: &mut Vec<PlannedStep>) {
+        self.step_within(scope, doc, base, into, 0);
+    }
+
+    fn step_within(
+        &mut self,
+        scope: &HostScope<'_>,
+        doc: &StepDoc,
+        base: &Path,
+        into: &mut Vec<PlannedStep>,
+        depth: usize,
+    ) {
+        if doc.when.as_deref().is_some_and(|condition| !holds(&scope.vars.scope, condition)) {
+            return;
+        }
+        let Some(verb) = &doc.verb else {
+            if let Some(step) = self.action(scope, doc, base) {
+                into.push(step);
+            }
+            return;
+        };
+        let Some(parts) = scope.host.verbs.get(verb) else {
+            let (host, profile) = (scope.host, &scope.host.profile);
+            let near = suggest::nearest(verb, host.verbs.keys().map(String::as_str));
+            self.complain(Some(&host.name), format!("profile `{profile}` does not say what `{verb}` is")).hint =
+                Some(near.map_or_else(
+                    || {
+                        format!(
+                            "write it down as `[profiles.{profile}.verbs.{verb}]`, or give the hosts another profile"
+                        )
+                    },
+                    |near| format!("did you mean `{near}`?"),
+                ));
+            return;
+        };
+        if depth > 4 {
+            self.complain(Some(&scope.host.name), format!("verb `{verb}` leads back to itself"));
+            return;
+        }
+        let first = into.len();
+        let profile_base = self.project.profile_dir();
+        for part in parts {
+            self.step_within(scope, part, &profile_base, into, depth + 1);
+        }
+        let several = into.len() > first + 1;
+        let undo = self.explicit_undo(scope, doc, base);
+        for (offset, step) in into[first..].iter_mut().enumerate() {
+            match &doc.name {
+                Some(name) if several => step.name = format!("{name}: {}", step.name),
+                Some(name) => step.name.clone_from(name),
+                None => {}
+            }
+            step.effect = doc.effect.unwrap_or(step.effect);
+            step.timeout = doc.timeout.unwrap_or(step.timeout);
+            step.idle_timeout = doc.idle_timeout.or(step.idle_timeout);
+            step.retry = doc.retry.clone().or_else(|| step.retry.take());
+            step.repeat_safe = doc.repeat_safe.unwrap_or(step.repeat_safe);
+            if let Some(undo) = &undo {
+                // The whole verb has one undo: it runs when the first of its parts is taken back, which is last.
+                step.undo = if offset == 0 { undo.clone() } else { PlannedUndo::Nothing };
+            }
+            if offset == 0 {
+                step.requires.extend(doc.requires.iter().cloned());
+            }
+        }
+    }
+
+    /// Renders one step that is not a verb.
+    fn action(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<PlannedStep> {
+        let mut action = doc.action()?;
+        if let Err(error) = action.kind_mut().load(base) {
+            let failure = error.to_failure();
+            self.complain(None, failure.to_string()).hint.clone_from(&failure.hint);
+            return None;
+        }
+        let mut problems = Vec::new();
+        action.kind_mut().templates(&mut |kind, key, text| match template::render(kind, text, &scope.vars.scope) {
+            Ok(rendered) => *text = rendered,
+            Err(error) => problems.push(format!("`{key}`: {error}")),
+        });
+        problems.extend(
+            action.kind().problems().into_iter().map(|problem| format!("`{}`: {}", problem.key, problem.message)),
+        );
+        let name = doc.name.clone().unwrap_or_else(|| crate::model::Redactor::mask(&action.kind().summary()));
+        if !problems.is_empty() {
+            for problem in problems {
+                self.complain(Some(&scope.host.name), format!("step `{name}`: {problem}"));
+            }
+            return None;
+        }
+        let kind = action.kind();
+        let effect = doc.effect.unwrap_or_else(|| kind.effect());
+        let undo = match (self.explicit_undo(scope, doc, base), kind.undo()) {
+            (Some(undo), _) => undo,
+            (None, _) if effect == Effect::Read => PlannedUndo::Nothing,
+            (None, _) if effect.passes_no_return() => {
+                PlannedUndo::Impossible { reason: "only a restore takes data back".to_owned(), waived: true }
+            }
+            (None, Undoing::Nothing) => PlannedUndo::Nothing,
+            (None, Undoing::ByProgram) => PlannedUndo::ByProgram,
+            (None, Undoing::Impossible { reason }) => {
+                PlannedUndo::Impossible { reason: reason.to_owned(), waived: false }
+            }
+        };
+        let run_as = match doc.run_as.as_deref() {
+            Some("login") => None,
+            Some(user) => Some(user.to_owned()),
+            None => scope.run_as.clone(),
+        };
+        let repeat_safe = doc.repeat_safe.unwrap_or_else(|| kind.is_repeat_safe() || effect == Effect::Read);
+        if doc.retry.is_some() && !repeat_safe {
+            self.complain(None, format!("step `{name}` has `retry`, but running it twice may do harm")).hint =
+                Some("say `repeat-safe = true` if it does not".to_owned());
+        }
+        Some(PlannedStep {
+            id: StepId::new(0, &name),
+            name,
+            effect,
+            timeout: doc.timeout.unwrap_or(Span(kind.timeout())),
+            idle_timeout: doc.idle_timeout,
+            undo,
+            run_as,
+            repeat_safe,
+            retry: doc.retry.clone(),
+            requires: doc.requires.clone(),
+            action,
+        })
+    }
+
+    /// The undo a document spells out, or its reason why there is none.
+    fn explicit_undo(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<PlannedUndo> {
+        if let Some(reason) = &doc.no_undo {
+            return Some(PlannedUndo::Impossible { reason: reason.clone(), waived: true });
+        }
+        let docs = doc.undo.as_ref()?;
+        let mut steps = Vec::new();
+        for (index, doc) in docs.0.iter().enumerate() {
+            let before = steps.len();
+            self.step_within(scope, doc, base, &mut steps, 0);
+            for step in &mut steps[before..] {
+                step.id = StepId::new(index, &format!("undo {}", step.name));
+            }
+        }
+        Some(PlannedUndo::By(steps))
+    }
+
+    pub(super) fn checks(&mut self, scope: &HostScope<'_>, docs: &[RoleCheck], base: &Path) -> Vec<PlannedCheck> {
+        // What holds for the new version alone says nothing while nothing is changed.
+        let only_looking = self.order.purpose == Purpose::Check;
+        docs.iter()
+            .filter(|doc| !(only_looking && doc.after_only))
+            .filter_map(|doc| {
+                let step = StepDoc { name: Some(doc.name.clone()), check: Some(doc.to_check()), ..StepDoc::default() };
+                let step = self.action(scope, &step, base)?;
+                let Action::Check(check) = step.action else { return None };
+                Some(PlannedCheck {
+                    name: doc.name.clone(),
+                    check,
+                    timeout: doc.timeout.unwrap_or(CHECK_TIMEOUT),
+                    retry: doc.retry.clone(),
+                    after_only: doc.after_only,
+                    run_as: scope.run_as.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// A check step of the profile's `health` verb, as a check of the host.
+    pub(super) fn verb_check(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<PlannedCheck> {
+        let step = self.action(scope, doc, base)?;
+        let Action::Check(check) = step.action else { return None };
+        let timeout = doc.timeout.unwrap_or(CHECK_TIMEOUT);
+        Some(PlannedCheck {
+            name: step.name,
+            check,
+            timeout,
+            retry: step.retry,
+            after_only: false,
+            run_as: step.run_as,
+        })
+    }
+}
+
+/// Whether a variable is set and not false, empty or zero; `!name` the other way round.
+fn holds(scope: &template::Scope, condition: &str) -> bool {
+    let (name, wanted) = condition.strip_prefix('!').map_or((condition, true), |name| (name, false));
+    let mut parts = name.trim().split('.');
+    let first = parts.next().and_then(|part| scope.get(part));
+    let value = parts.try_fold(first, |value, part| value.map(|value| value.get(part))).flatten();
+    let is_set = match value {
+        None | Some(Json::Null) => false,
+        Some(Json::Bool(yes)) => *yes,
+        Some(Json::Number(number)) => number.as_f64() != Some(0.0),
+        Some(Json::String(text)) => !text.is_empty(),
+        Some(Json::Array(items)) => !items.is_empty(),
+        Some(Json::Object(fields)) => !fields.is_empty(),
+    };
+    is_set == wanted
+}

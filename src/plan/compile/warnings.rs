@@ -1,0 +1,52 @@
+//! What a person should know before saying yes.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+
+use crate::{
+    config::documents::RolloutDoc,
+    model::{Effect, HostName},
+    plan::{
+        HostPlan, PlannedUndo, Wave,
+        waves::{self, Traits},
+    },
+};
+
+/// What a person should know before saying yes.
+pub(super) fn warnings(
+    hosts: &[HostName],
+    made: &[Wave],
+    rollout: &RolloutDoc,
+    traits: &BTreeMap<HostName, Traits>,
+    plans: &IndexMap<HostName, HostPlan>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let (Some(canary), Some(first)) = (&rollout.canary, made.first()) {
+        let mut facts = canary.represent.clone();
+        if facts.is_empty() {
+            facts.push("profile".to_owned());
+        }
+        let missing = waves::uncovered(hosts, &first.hosts, &facts, traits);
+        if !missing.is_empty() {
+            warnings.push(format!("the canary does not cover: {}", missing.join(", ")));
+        }
+    } else if hosts.len() > 1 && plans.values().any(|plan| plan.steps.iter().any(|step| step.effect != Effect::Read)) {
+        warnings.push("there is no canary: all hosts get the change without a trial".to_owned());
+    }
+    let mut without = IndexMap::<String, usize>::new();
+    for step in plans.values().flat_map(|plan| &plan.steps) {
+        if let PlannedUndo::Impossible { waived: false, .. } = &step.undo {
+            *without.entry(step.name.clone()).or_default() += 1;
+        }
+    }
+    for (step, count) in without {
+        warnings.push(format!(
+            "step `{step}` has no undo (on {count} hosts): a host that fails after it is not fully taken back"
+        ));
+    }
+    if plans.values().any(|plan| !plan.steps.is_empty() && plan.checks.is_empty()) {
+        warnings.push("some hosts have no health check: their success means only that the steps ended well".to_owned());
+    }
+    warnings
+}
