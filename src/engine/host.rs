@@ -1,5 +1,9 @@
 //! One host's turn: lease, baseline, gates, steps, after-checks, release of the lease.
 
+mod ending;
+mod receipts;
+mod steps;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
@@ -9,21 +13,16 @@ use super::{
     checks::{self, Patience},
     link::{Link, LinkError},
     look,
-    program::{Batch, Ran, Resolved, Start, Worker, hidden},
-    unwind::{self, Unwound},
+    program::{Worker, hidden},
 };
 use crate::{
-    durable::MOST_STEPS,
-    event::{Happening, HostState, Phase, RecordError, StepState, UndoState},
-    model::{
-        Effect, Failure, FailureClass, HostName, HostOutcome, Receipt, Span, StepId, StepOutcome, Verdict, Version,
-    },
-    plan::{HostPlan, Plan, PlannedCheck, PlannedStep},
-    steps::Work,
+    event::{Happening, HostState, Phase, RecordError},
+    model::{Failure, FailureClass, HostName, HostOutcome, Span, Verdict, Version},
+    plan::{HostPlan, Plan, PlannedCheck},
 };
 
-/// Times that a host may not begin what it was sent, without a reason, before that is a failure.
-const MOST_UNBEGUN: u32 = 3;
+pub(super) use receipts::DoneStep;
+use steps::Steps;
 
 /// Takes one host's turn to its end. Only a failing ledger is an error.
 pub(super) async fn run(
@@ -125,16 +124,6 @@ pub(super) fn outcome_unreached(failure: &Failure) -> HostOutcome {
     }
 }
 
-/// A step that changed the host, or may have.
-pub(super) struct DoneStep {
-    pub(super) index: usize,
-    receipt: Receipt,
-    /// When it ended; `None` where that was before the run was taken up again.
-    ended: Option<Instant>,
-    /// False for a step that found nothing to do, and stands here for its receipt alone.
-    pub(super) changed: bool,
-}
-
 /// One host's turn in a run.
 pub(super) struct Turn<'a> {
     pub(super) plan: &'a Plan,
@@ -147,19 +136,6 @@ pub(super) struct Turn<'a> {
     pub(super) done: Vec<DoneStep>,
     /// What the ledger knows of the host, where the run was taken up again.
     past: Option<HostState>,
-}
-
-/// How the steps ended.
-enum Steps {
-    AllDone {
-        changed: bool,
-    },
-    /// A person stopped the run between two steps.
-    Interrupted,
-    Failed(Failure),
-    Unknown(Failure),
-    /// Another controller has the host now.
-    Fenced(Failure),
 }
 
 impl Turn<'_> {
@@ -296,32 +272,6 @@ impl Turn<'_> {
         Some(Failure::new(FailureClass::Refused, moved).hint("make a new plan"))
     }
 
-    /// The steps that stood, or may have, when the run was cut off, in the plan's order.
-    fn stood_before(&self, past: &HostState) -> Vec<DoneStep> {
-        let steps = self.of.steps.iter().enumerate();
-        let stood = steps.filter_map(|(index, step)| {
-            let state = past.steps.get(&step.id)?;
-            // What was refused did not begin.
-            let begun = |failure: &Failure| failure.class != FailureClass::Refused;
-            let half = state.outcome.as_ref().and_then(StepOutcome::failure).is_some_and(begun);
-            let changed = state.undo != UndoState::Undone && (state.stands() || half);
-            let proves = state.outcome == Some(StepOutcome::Unchanged) && !state.receipt.is_empty();
-            (changed || proves).then(|| DoneStep { index, receipt: state.receipt.clone(), ended: None, changed })
-        });
-        stood.collect()
-    }
-
-    /// The undo of a step that was under way when the run was cut off: its segment and its number.
-    pub(super) fn undo_begun(&self, step: &StepId) -> Option<(String, u32)> {
-        let past = self.past.as_ref()?;
-        let running = past.steps.get(step).is_some_and(|state| state.undo == UndoState::Running);
-        let sent = past
-            .segment
-            .as_ref()
-            .filter(|sent| running && sent.steps.iter().any(|one| one.undo && one.step == *step))?;
-        Some((sent.name.clone(), past.undo_attempts.get(step).copied().unwrap_or(1)))
-    }
-
     fn done_count(&self) -> usize {
         self.done.last().map_or(0, |step| step.index + 1)
     }
@@ -359,219 +309,5 @@ impl Turn<'_> {
 
     async fn read_version(&self, link: &mut Link) -> Result<Option<Version>, Stopped> {
         Ok(super::sweep::read_version(&self.host, self.of, link, self.means).await?)
-    }
-
-    /// Runs the steps in order; host programs that follow each other travel together.
-    async fn steps(&mut self, worker: &mut Worker, link: &mut Link) -> Result<Steps, Stopped> {
-        let past = self.past.clone();
-        let mut changed = self.done.iter().any(|step| step.changed);
-        let mut next = past.as_ref().map_or(0, |past| self.first_open(past));
-        // What was half done when the run was cut off is no more than that: it is tried again, or found done.
-        self.done.retain(|step| step.index < next);
-        let mut batch = match &past {
-            Some(past) => worker.reattach(self.of, past, link).await?,
-            None => Batch::default(),
-        };
-        let mut unbegun = 0;
-        let mut left_unknown = past.as_ref();
-        loop {
-            let begun_any = !batch.ran.is_empty() || batch.again;
-            for Ran { index, outcome, receipt, start } in std::mem::take(&mut batch.ran) {
-                let done = DoneStep { index, receipt, ended: Some(Instant::now()), changed: false };
-                match &outcome {
-                    StepOutcome::Changed => {
-                        changed = true;
-                        self.done.push(DoneStep { changed: true, ..done });
-                    }
-                    StepOutcome::Unchanged => {
-                        // A step that found nothing to do may still have left a receipt.
-                        if !done.receipt.is_empty() {
-                            self.done.push(done);
-                        }
-                    }
-                    StepOutcome::Skipped { .. } => {}
-                    StepOutcome::Failed { failure } => {
-                        let named = self.name_step(index, failure);
-                        if start == Start::Begun {
-                            // Half run: its undo copes with that. What never began is not taken back.
-                            self.done.push(DoneStep { changed: true, ..done });
-                        }
-                        return Ok(if start == Start::Fenced { Steps::Fenced(named) } else { Steps::Failed(named) });
-                    }
-                    StepOutcome::Unknown { failure } => return Ok(Steps::Unknown(self.name_step(index, failure))),
-                }
-                next = index + 1;
-            }
-            if next >= self.of.steps.len() {
-                return Ok(Steps::AllDone { changed });
-            }
-            if self.means.control.stop_now() > Stop::No {
-                return Ok(Steps::Interrupted);
-            }
-            let step = &self.of.steps[next];
-            // Lost on its way, or between two controllers: the same attempt is sent again.
-            unbegun = if batch.started && !begun_any { unbegun + 1 } else { 0 };
-            if unbegun >= MOST_UNBEGUN {
-                let failure = Failure::new(FailureClass::Step, "the host did not begin it, and did not say why");
-                return Ok(Steps::Failed(self.name_step(next, &failure)));
-            }
-            if let Some(past) = left_unknown.take() {
-                match worker.resolve(step, past, link).await? {
-                    Resolved::Again => {}
-                    Resolved::Done => {
-                        let ran = Ran {
-                            index: next,
-                            outcome: StepOutcome::Changed,
-                            receipt: Receipt::default(),
-                            start: Start::Begun,
-                        };
-                        batch = Batch { ran: vec![ran], ..Batch::default() };
-                        continue;
-                    }
-                    Resolved::Failed(failure) => {
-                        self.done.push(DoneStep {
-                            index: next,
-                            receipt: Receipt::default(),
-                            ended: None,
-                            changed: true,
-                        });
-                        return Ok(Steps::Failed(self.name_step(next, &failure)));
-                    }
-                    Resolved::Unknown(failure) => return Ok(Steps::Unknown(self.name_step(next, &failure))),
-                }
-            }
-            if let Some(failure) = self.missing_receipt(step) {
-                return Ok(Steps::Failed(self.name_step(next, &failure)));
-            }
-            batch = match step.action.kind().work() {
-                Work::Host(_) => {
-                    let end = next + self.segment_length(next);
-                    worker.run_segment(self.of, next..end, link).await?
-                }
-                Work::Controller(work) => {
-                    let ran = worker.run_attached(step, next, work, past.as_ref(), link).await?;
-                    Batch { ran: vec![ran], ..Batch::default() }
-                }
-            };
-            batch.started = true;
-        }
-    }
-
-    /// The first step that has not ended well, or was taken back.
-    fn first_open(&self, past: &HostState) -> usize {
-        let stands = |state: &StepState| {
-            state.outcome.as_ref().is_some_and(StepOutcome::is_good) && state.undo != UndoState::Undone
-        };
-        let open = self.of.steps.iter().position(|step| !past.steps.get(&step.id).is_some_and(stands));
-        open.unwrap_or(self.of.steps.len())
-    }
-
-    /// Says which receipt a step needs and does not have.
-    fn missing_receipt(&self, step: &PlannedStep) -> Option<Failure> {
-        step.requires.iter().find_map(|needed| {
-            let from = self.done.iter().rev().find(|done| self.of.steps[done.index].name == needed.receipt);
-            let found = from.filter(|done| !done.receipt.is_empty());
-            let refused = |what: String| Some(Failure::new(FailureClass::Gate, what));
-            match (found, needed.younger_than) {
-                (None, _) => refused(format!("it needs the receipt of `{}`, and there is none", needed.receipt)),
-                (Some(_), None) => None,
-                (Some(done), Some(limit)) => {
-                    let young = done.ended.is_some_and(|ended| ended.elapsed() < limit.0);
-                    (!young).then(|| {
-                        let what = format!("the receipt of `{}` is not younger than {limit}", needed.receipt);
-                        Failure::new(FailureClass::Gate, what)
-                    })
-                }
-            }
-        })
-    }
-
-    fn name_step(&self, index: usize, failure: &Failure) -> Failure {
-        let mut named = failure.clone();
-        named.causes.insert(0, failure.message.clone());
-        named.message = format!(
-            "step `{}` {}",
-            self.of.steps[index].name,
-            if failure.class == FailureClass::Unknown { "may or may not have happened" } else { "failed" }
-        );
-        named
-    }
-
-    /// How many steps from `first` on can travel as one program.
-    fn segment_length(&self, first: usize) -> usize {
-        let steps = &self.of.steps[first..];
-        let together = steps.iter().take(MOST_STEPS).enumerate().take_while(|(offset, step)| {
-            let Work::Host(program) = step.action.kind().work() else { return false };
-            // A step that is tried again, needs a file first or relies on a receipt begins a segment of its own.
-            let apart = step.retry.is_some() || program.upload.is_some() || !step.requires.is_empty();
-            *offset == 0 || (!apart && steps[0].retry.is_none() && step.run_as == steps[0].run_as)
-        });
-        together.count().max(1)
-    }
-
-    /// Takes a failed host back where the plan lets it, or holds it for a person.
-    async fn failed(
-        &mut self,
-        worker: &mut Worker,
-        link: &mut Link,
-        failure: Failure,
-    ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
-        let is_changed = |done: &&DoneStep| done.changed && self.of.steps[done.index].effect != Effect::Read;
-        let changed = || self.done.iter().filter(is_changed).map(|done| &self.of.steps[done.index]);
-        // A data step that found nothing to do moved no data, and what follows it is no point of no return.
-        if let Some(passed) = changed().find(|step| step.effect.passes_no_return()) {
-            let held = failure.hint(format!(
-                "step `{}` changed data, so pointing the code back is no rollback: choose between going on, code rollback and restore",
-                passed.name
-            ));
-            return Ok((HostOutcome::Held, Some(held)));
-        }
-        if self.plan.rollout.before_data == crate::plan::BeforeData::Hold {
-            return Ok((HostOutcome::Held, Some(failure)));
-        }
-        if changed().next().is_none() {
-            return Ok((HostOutcome::Failed, Some(failure)));
-        }
-        let what = Happening::UnwindStarted { failure: hidden(failure.clone(), &link.redactor) };
-        self.means.recorder.record(Some(&self.host), what).await?;
-        self.unwind(worker, link, failure).await
-    }
-
-    /// Takes the done steps back and proves that the host is where it was.
-    async fn unwind(
-        &mut self,
-        worker: &mut Worker,
-        link: &mut Link,
-        failure: Failure,
-    ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
-        match unwind::steps(self, worker, link).await? {
-            Unwound::Stuck(undo) => {
-                let stuck = failure.because(format!("taking it back failed: {undo}")).hint(format!(
-                    "the host is stuck between two versions: `longshore history show --host {}` has everything it said",
-                    self.host
-                ));
-                Ok((HostOutcome::Stuck, Some(stuck)))
-            }
-            Unwound::Back { left } => {
-                self.after = self.read_version(link).await?;
-                let checks = self.of.checks.iter().filter(|check| !check.after_only).collect();
-                if let Some(red) = self.check(link, checks, Phase::Unwound, Patience::AsPlanned).await? {
-                    let held = failure.because(format!("it was taken back, but is not healthy: {red}"));
-                    return Ok((HostOutcome::Stuck, Some(held)));
-                }
-                if self.before.is_some() && self.before != self.after {
-                    let seen = self.after.as_ref().map_or("unknown", Version::as_str);
-                    return Ok((
-                        HostOutcome::Stuck,
-                        Some(failure.because(format!("it was taken back, but its version is {seen}"))),
-                    ));
-                }
-                if left.is_empty() {
-                    return Ok((HostOutcome::Undone, Some(failure)));
-                }
-                let left = format!("not taken back, having no undo: {}", left.join(", "));
-                Ok((HostOutcome::Failed, Some(failure.because(left))))
-            }
-        }
     }
 }

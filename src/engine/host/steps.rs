@@ -1,0 +1,177 @@
+//! The steps of one host's turn, in order: which come next, which travel together, how they ended.
+
+use tokio::time::Instant;
+
+use super::{DoneStep, Stopped, Turn};
+use crate::{
+    durable::MOST_STEPS,
+    engine::{
+        Stop,
+        link::Link,
+        program::{Batch, Ran, Resolved, Start, Worker},
+    },
+    event::{HostState, StepState, UndoState},
+    model::{Failure, FailureClass, Receipt, StepOutcome},
+    steps::Work,
+};
+
+/// Times that a host may not begin what it was sent, without a reason, before that is a failure.
+const MOST_UNBEGUN: u32 = 3;
+
+/// How the steps ended.
+pub(super) enum Steps {
+    AllDone {
+        changed: bool,
+    },
+    /// A person stopped the run between two steps.
+    Interrupted,
+    Failed(Failure),
+    Unknown(Failure),
+    /// Another controller has the host now.
+    Fenced(Failure),
+}
+
+impl Turn<'_> {
+    /// Runs the steps in order; host programs that follow each other travel together.
+    pub(super) async fn steps(&mut self, worker: &mut Worker, link: &mut Link) -> Result<Steps, Stopped> {
+        let past = self.past.clone();
+        let mut changed = self.done.iter().any(|step| step.changed);
+        let mut next = past.as_ref().map_or(0, |past| self.first_open(past));
+        // What was half done when the run was cut off is no more than that: it is tried again, or found done.
+        self.done.retain(|step| step.index < next);
+        let mut batch = match &past {
+            Some(past) => worker.reattach(self.of, past, link).await?,
+            None => Batch::default(),
+        };
+        let mut unbegun = 0;
+        let mut left_unknown = past.as_ref();
+        loop {
+            let begun_any = !batch.ran.is_empty() || batch.again;
+            for Ran { index, outcome, receipt, start } in std::mem::take(&mut batch.ran) {
+                let done = DoneStep { index, receipt, ended: Some(Instant::now()), changed: false };
+                match &outcome {
+                    StepOutcome::Changed => {
+                        changed = true;
+                        self.done.push(DoneStep { changed: true, ..done });
+                    }
+                    StepOutcome::Unchanged => {
+                        // A step that found nothing to do may still have left a receipt.
+                        if !done.receipt.is_empty() {
+                            self.done.push(done);
+                        }
+                    }
+                    StepOutcome::Skipped { .. } => {}
+                    StepOutcome::Failed { failure } => {
+                        let named = self.name_step(index, failure);
+                        if start == Start::Begun {
+                            // Half run: its undo copes with that. What never began is not taken back.
+                            self.done.push(DoneStep { changed: true, ..done });
+                        }
+                        return Ok(if start == Start::Fenced { Steps::Fenced(named) } else { Steps::Failed(named) });
+                    }
+                    StepOutcome::Unknown { failure } => return Ok(Steps::Unknown(self.name_step(index, failure))),
+                }
+                next = index + 1;
+            }
+            if next >= self.of.steps.len() {
+                return Ok(Steps::AllDone { changed });
+            }
+            if self.means.control.stop_now() > Stop::No {
+                return Ok(Steps::Interrupted);
+            }
+            let step = &self.of.steps[next];
+            // Lost on its way, or between two controllers: the same attempt is sent again.
+            unbegun = if batch.started && !begun_any { unbegun + 1 } else { 0 };
+            if unbegun >= MOST_UNBEGUN {
+                let failure = Failure::new(FailureClass::Step, "the host did not begin it, and did not say why");
+                return Ok(Steps::Failed(self.name_step(next, &failure)));
+            }
+            if let Some(past) = left_unknown.take() {
+                match worker.resolve(step, past, link).await? {
+                    Resolved::Again => {}
+                    Resolved::Done => {
+                        let ran = Ran {
+                            index: next,
+                            outcome: StepOutcome::Changed,
+                            receipt: Receipt::default(),
+                            start: Start::Begun,
+                        };
+                        batch = Batch { ran: vec![ran], ..Batch::default() };
+                        continue;
+                    }
+                    Resolved::Failed(failure) => {
+                        self.done.push(DoneStep {
+                            index: next,
+                            receipt: Receipt::default(),
+                            ended: None,
+                            changed: true,
+                        });
+                        return Ok(Steps::Failed(self.name_step(next, &failure)));
+                    }
+                    Resolved::Unknown(failure) => return Ok(Steps::Unknown(self.name_step(next, &failure))),
+                }
+            }
+            if let Some(failure) = self.missing_receipt(step) {
+                return Ok(Steps::Failed(self.name_step(next, &failure)));
+            }
+            batch = match step.action.kind().work() {
+                Work::Host(_) => {
+                    let end = next + self.segment_length(next);
+                    worker.run_segment(self.of, next..end, link).await?
+                }
+                Work::Controller(work) => {
+                    let ran = worker.run_attached(step, next, work, past.as_ref(), link).await?;
+                    Batch { ran: vec![ran], ..Batch::default() }
+                }
+            };
+            batch.started = true;
+        }
+    }
+
+    /// The first step that has not ended well, or was taken back.
+    pub(super) fn first_open(&self, past: &HostState) -> usize {
+        let stands = |state: &StepState| {
+            state.outcome.as_ref().is_some_and(StepOutcome::is_good) && state.undo != UndoState::Undone
+        };
+        let open = self.of.steps.iter().position(|step| !past.steps.get(&step.id).is_some_and(stands));
+        open.unwrap_or(self.of.steps.len())
+    }
+
+    /// The steps that stood, or may have, when the run was cut off, in the plan's order.
+    pub(super) fn stood_before(&self, past: &HostState) -> Vec<DoneStep> {
+        let steps = self.of.steps.iter().enumerate();
+        let stood = steps.filter_map(|(index, step)| {
+            let state = past.steps.get(&step.id)?;
+            // What was refused did not begin.
+            let begun = |failure: &Failure| failure.class != FailureClass::Refused;
+            let half = state.outcome.as_ref().and_then(StepOutcome::failure).is_some_and(begun);
+            let changed = state.undo != UndoState::Undone && (state.stands() || half);
+            let proves = state.outcome == Some(StepOutcome::Unchanged) && !state.receipt.is_empty();
+            (changed || proves).then(|| DoneStep { index, receipt: state.receipt.clone(), ended: None, changed })
+        });
+        stood.collect()
+    }
+
+    fn name_step(&self, index: usize, failure: &Failure) -> Failure {
+        let mut named = failure.clone();
+        named.causes.insert(0, failure.message.clone());
+        named.message = format!(
+            "step `{}` {}",
+            self.of.steps[index].name,
+            if failure.class == FailureClass::Unknown { "may or may not have happened" } else { "failed" }
+        );
+        named
+    }
+
+    /// How many steps from `first` on can travel as one program.
+    fn segment_length(&self, first: usize) -> usize {
+        let steps = &self.of.steps[first..];
+        let together = steps.iter().take(MOST_STEPS).enumerate().take_while(|(offset, step)| {
+            let Work::Host(program) = step.action.kind().work() else { return false };
+            // A step that is tried again, needs a file first or relies on a receipt begins a segment of its own.
+            let apart = step.retry.is_some() || program.upload.is_some() || !step.requires.is_empty();
+            *offset == 0 || (!apart && steps[0].retry.is_none() && step.run_as == steps[0].run_as)
+        });
+        together.count().max(1)
+    }
+}
