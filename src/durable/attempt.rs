@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    model::{Receipt, StepId},
+    model::{KeptBy, Receipt, StepId},
     transport::{Captured, Stream},
 };
 
@@ -107,11 +107,15 @@ pub struct SegmentStep {
     pub secrets: Vec<String>,
     /// The step leaves a process running on purpose: do not wait for it, do not count it as lingering.
     pub leaves_running: bool,
+    /// The programs work in the folder of a step of an earlier run on the same install: its undo, say.
+    /// `None`: in the step's own.
+    pub keep_of: Option<KeptBy>,
 }
 
 impl SegmentStep {
     pub fn new(attempt: Attempt, act: impl Into<String>, limit: Duration) -> Self {
-        Self { attempt, look: None, act: act.into(), limit, secrets: Vec::new(), leaves_running: false }
+        let act = act.into();
+        Self { attempt, look: None, act, limit, secrets: Vec::new(), leaves_running: false, keep_of: None }
     }
 
     #[must_use]
@@ -123,6 +127,14 @@ impl SegmentStep {
     #[must_use]
     pub fn secrets(mut self, names: impl IntoIterator<Item = String>) -> Self {
         self.secrets = names.into_iter().collect();
+        self
+    }
+
+    /// Runs in the folder of a step of an earlier run on the same install. Refused where that is gone
+    /// ([`DurableError::KeepGone`](super::DurableError::KeepGone)).
+    #[must_use]
+    pub fn keep_of(mut self, keep_of: Option<KeptBy>) -> Self {
+        self.keep_of = keep_of;
         self
     }
 }
@@ -235,6 +247,8 @@ pub enum Refusal {
     EarlierStep,
     /// The segment was asked to stop before it.
     Stopped,
+    /// What a step of an earlier run kept is not there any more.
+    KeepGone,
     /// Another reason, as the host names it.
     Host(String),
 }
@@ -251,6 +265,7 @@ impl fmt::Display for Refusal {
             Self::Stuck => f.write_str("the host's lock was not free within 10 s; a stopped process holds it"),
             Self::EarlierStep => f.write_str("an earlier step did not end well"),
             Self::Stopped => f.write_str("asked to stop before it"),
+            Self::KeepGone => f.write_str("what the earlier run kept for it is gone"),
             Self::Host(reason) => write!(f, "the host refused: {reason}"),
         }
     }

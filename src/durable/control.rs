@@ -1,4 +1,4 @@
-//! Acting on attempts from outside their segment: fence off, cancel, close, stop, clean up.
+//! Acting on attempts from outside their segment: fence off, cancel, close, stop; and ending a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use super::{
 };
 
 const CONTROL: &str = include_str!("control.sh");
+const CLOSING: &str = include_str!("closing.sh");
 
 /// How an attempt whose result nobody knows was resolved, by its look or by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,10 +48,18 @@ impl HostSide {
         self.ask("stop a segment", script).await.map(|_| ())
     }
 
-    /// Removes what the host keeps of this run. Only for a closed run; refused while any of it runs.
-    pub async fn clean(&self) -> Result<(), DurableError> {
-        let script = self.script().add(CONTROL).call("clean", &[]).call("say", &["end"]);
-        self.ask("clean up", script).await.map(|_| ())
+    /// Closes this run on the host: spools and programs go; results, receipts and what the steps kept for their
+    /// undo stay for 30 days, for a rollback. Refused while any of it runs. Taking the lease opens it again.
+    pub async fn shelve(&self) -> Result<(), DurableError> {
+        let script = self.script().add(CLOSING).call("shelve", &[]).call("say", &["end"]);
+        self.ask("close the run", script).await.map(|_| ())
+    }
+
+    /// Removes all that the host keeps of this run. Only where nothing of it is left to take back; refused
+    /// while any of it runs.
+    pub async fn forget(&self) -> Result<(), DurableError> {
+        let script = self.script().add(CLOSING).call("forget", &[]).call("say", &["end"]);
+        self.ask("forget the run", script).await.map(|_| ())
     }
 
     async fn act_on(

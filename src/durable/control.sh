@@ -55,15 +55,3 @@ request_stop() {
   [ -d "$D/$1.segment" ] || return 0
   printf '' >"$D/$1.segment/stop" || fail nospace "$D"
 }
-# Removes a closed run. It goes to the trash first, so that half a deletion never looks like "not started".
-clean() {
-  [ -d "$D" ] || { say cleaned; return; }
-  enter
-  for lock in "$D"/*/alive; do if held "$lock"; then fail stillruns "$RUN"; fi; done
-  mkdir -p "$ROOT/trash" || fail nospace "$ROOT"
-  mv "$D" "$ROOT/trash/$RUN.$$" || fail nospace "$ROOT"
-  fs "$K/runs" "$ROOT/trash"
-  leave
-  rm -rf "$ROOT/trash/$RUN".*
-  say cleaned
-}

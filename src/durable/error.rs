@@ -25,6 +25,8 @@ pub enum DurableError {
     Damaged { path: String },
     #[error("the host does not know this run: its state in `{path}` is gone")]
     StateLost { path: String },
+    #[error("what the earlier run kept in `{path}` on the host is gone")]
+    KeepGone { path: String },
     #[error("`{what}` still runs on the host")]
     StillRuns { what: String },
     #[error("the program of step `{attempt}` cannot be sent: {reason}")]
@@ -50,6 +52,7 @@ impl DurableError {
             | Self::NoSync { .. }
             | Self::Damaged { .. }
             | Self::StateLost { .. }
+            | Self::KeepGone { .. }
             | Self::StillRuns { .. }
             | Self::BadProgram { .. }
             | Self::BadName(_) => false,
@@ -60,7 +63,7 @@ impl DurableError {
     pub fn class(&self) -> FailureClass {
         match self {
             Self::Transport(error) => error.class(),
-            Self::NotDurable { .. } | Self::Damaged { .. } => FailureClass::Refused,
+            Self::NotDurable { .. } | Self::Damaged { .. } | Self::KeepGone { .. } => FailureClass::Refused,
             Self::StateLost { .. } | Self::StillRuns { .. } => FailureClass::Unknown,
             Self::BadProgram { .. } | Self::BadName(_) => FailureClass::Input,
             Self::Stuck { .. }
@@ -81,6 +84,10 @@ impl DurableError {
             Self::StateLost { .. } => {
                 Some("look at the host before anything else: it may have been replaced or put back".to_owned())
             }
+            Self::KeepGone { .. } => Some(
+                "a host keeps what an upgrade needs to be taken back for 30 days; take this step back by hand"
+                    .to_owned(),
+            ),
             Self::NoSync { path } => {
                 Some(format!("look at the disk that holds `{path}` before anything else is started"))
             }

@@ -100,8 +100,12 @@ impl HostSide {
             .set("SCOPE", self.scope.as_str())
             .set("ATTEMPTS", &attempts.join(" "))
             .add(FOLLOW)
-            .add(LAUNCH)
-            .call("prepare", &names);
+            .add(LAUNCH);
+        for of in segment.steps.iter().filter_map(|step| step.keep_of.as_ref()) {
+            check_name(of.step.as_str())?;
+            script = script.call("need", &[of.run.as_str(), of.step.as_str()]);
+        }
+        script = script.call("prepare", &names);
         for step in &segment.steps {
             check_name(step.attempt.step.as_str())?;
             for (file, text) in [("look", step.look.as_deref()), ("act", Some(step.act.as_str()))] {
@@ -137,7 +141,8 @@ fn step_word(step: &SegmentStep, secrets: &[(String, Secret)]) -> String {
         .map(|(name, _)| name.as_str())
         .filter(|name| !step.secrets.iter().any(|own| own == name))
         .collect();
-    format!("{}:{seconds}:{}:{}", step.attempt, yes(step.leaves_running), hidden.join(","))
+    let keep = step.keep_of.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("{}:{seconds}:{}:{keep}:{}", step.attempt, yes(step.leaves_running), hidden.join(","))
 }
 
 fn yes(answer: bool) -> &'static str {

@@ -7,6 +7,11 @@ S=$D/$SEG.segment
 T=$D/staging.$SEG.$$
 [ -e "$D/manifest" ] || fail statelost "$D"
 if [ -d "$S" ]; then again=yes; else again=no; fi
+# Makes sure that what step $2 of the earlier run $1 kept is there, and makes its time begin anew.
+need() {
+  [ -d "$K/runs/$1/$2.keep" ] || fail keepgone "$K/runs/$1/$2.keep"
+  [ ! -e "$K/runs/$1/closed" ] || touch "$K/runs/$1/closed"
+}
 # Ends the launch; nothing has run.
 abandon() { rm -rf "$T"; fail "$1" "$D"; }
 # Makes the directories, pipes and empty files of the segment and of the attempts named.

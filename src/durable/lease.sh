@@ -67,6 +67,8 @@ acquire() {
     mv "$D/manifest.new" "$D/manifest" || fail nospace "$K"
     fs "$D" "$K/runs" "$K" "$ROOT" || fail nosync "$K"
   fi
+  # A run that goes on is not closed any more.
+  [ ! -e "$D/closed" ] || { rm -f "$D/closed" && fs "$D"; } || fail nosync "$K"
   uptime
   write_lease "$RUN $((l_token + 1)) $OWNER $BOOT $((UP + TERM_SECONDS)) $UP"
   leave

@@ -16,6 +16,8 @@ pub struct RunStatus {
     pub host_id: Option<String>,
     /// Whether the host knows the run. If not and the ledger sent something, its state is lost.
     pub known: bool,
+    /// Whether the run was closed there: what its attempts printed is gone, their results are not.
+    pub closed: bool,
     /// Segments whose wrapper lives.
     pub live_segments: Vec<String>,
     pub attempts: Vec<AttemptStatus>,
@@ -30,12 +32,14 @@ impl HostSide {
         }
         let names: Vec<String> = attempts.iter().map(ToString::to_string).collect();
         let answers = self.ask(question, self.script().set("ATTEMPTS", &names.join(" ")).add(STATUS)).await?;
-        let mut status = RunStatus { host_id: None, known: false, live_segments: Vec::new(), attempts: Vec::new() };
+        let mut status =
+            RunStatus { host_id: None, known: false, closed: false, live_segments: Vec::new(), attempts: Vec::new() };
         for answer in &answers {
             match answer.verb.as_str() {
                 "host" => {
                     status.host_id = Some(answer.word(0).to_owned()).filter(|id| id != "-");
-                    status.known = answer.word(1) == "known";
+                    status.closed = answer.word(1) == "closed";
+                    status.known = status.closed || answer.word(1) == "known";
                 }
                 "segment" => status.live_segments.push(answer.word(0).to_owned()),
                 _ => {}
@@ -117,6 +121,7 @@ pub(super) fn refusal(word: &str, fence: Option<(String, u64)>) -> Option<Refusa
         "stuck" => Refusal::Stuck,
         "failed" => Refusal::EarlierStep,
         "stopped" => Refusal::Stopped,
+        "keep-gone" => Refusal::KeepGone,
         other => Refusal::Host(other.to_owned()),
     })
 }

@@ -1,6 +1,8 @@
 # Says what the host knows of the attempts in ATTEMPTS.
 read -r host <"$ROOT/host-id" 2>/dev/null || host=-
-if [ -e "$D/manifest" ]; then say "host $host known"; else say "host $host unknown"; fi
+if [ -e "$D/closed" ]; then say "host $host closed"
+elif [ -e "$D/manifest" ]; then say "host $host known"
+else say "host $host unknown"; fi
 queued=' '
 for segment in "$D"/*.segment; do
   [ -e "$segment/slot" ] || continue

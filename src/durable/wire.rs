@@ -134,6 +134,7 @@ impl Answer {
             "stuck" => DurableError::Stuck { path: rest },
             "statelost" => DurableError::StateLost { path: rest },
             "stillruns" => DurableError::StillRuns { what: rest },
+            "keepgone" => DurableError::KeepGone { path: rest },
             "damaged" => DurableError::Damaged { path: rest },
             "badroot" => {
                 DurableError::NotDurable { reason: format!("`{rest}` cannot be used as a directory for state") }

@@ -1,5 +1,5 @@
 # Runs the steps of one segment, one after the other, in a session of its own. Before it stand K, D, S,
-# RUN, TOKEN, CAP, GRACE, UMASK, STEPS (attempt:limit:leaves-running:hidden,variables) and state.sh.
+# RUN, TOKEN, CAP, GRACE, UMASK, STEPS (attempt:limit:leaves-running:run/step-whose-folder-it-uses:hidden,variables) and state.sh.
 # Descriptor 7 is the segment's lock, already held; 9 becomes the lock of the step that runs.
 # The files are the truth; a tick only wakes a follower, and must never block.
 umask 077
@@ -47,7 +47,9 @@ fs "$@" "$D" || end nosync
 for one in $STEPS; do
   name=${one%%:*} rest=${one#*:}
   limit=${rest%%:*} rest=${rest#*:}
-  leaves=${rest%%:*} hidden=${rest#*:}
+  leaves=${rest%%:*} rest=${rest#*:}
+  keep=${rest%%:*} hidden=${rest#*:}
+  keep=${keep:+$K/runs/$keep.keep} keep=${keep:-$D/${name%.*}.keep}
   A=$D/$name
   [ ! -e "$S/stop" ] || end stopped
   exec 9>>"$A/alive"
@@ -78,6 +80,8 @@ for one in $STEPS; do
   lease_run='' lease_token=''
   [ ! -e "$K/lease" ] || read -r lease_run lease_token _ <"$K/lease"
   [ "$lease_run" = "$RUN" ] && [ "$lease_token" = "$TOKEN" ] || end fenced
+  # What an earlier run kept may have been removed by age.
+  [ -d "$keep" ] || end keep-gone
   # hook: checked
   ln "$A/start.$$" "$A/start" 2>/dev/null || end claimed
   # hook: linked
@@ -88,7 +92,7 @@ for one in $STEPS; do
   # From here on the step counts as "may have run".
   ( exec <&4 3>>"$A/out" >/dev/null 2>&1 4<&- 5>&- 6<&- 7>&- 8>&- 9>&-; drain out ) &
   ( exec <&6 3>>"$A/err" >/dev/null 2>&1 4<&- 5>&- 6<&- 7>&- 8>&- 9>&-; drain err ) &
-  export LONGSHORE_STEP_DIR="$D/${name%.*}.keep" LONGSHORE_RUN="$RUN" LONGSHORE_ATTEMPT="$name"
+  export LONGSHORE_STEP_DIR="$keep" LONGSHORE_RUN="$RUN" LONGSHORE_ATTEMPT="$name"
   # hook: before-exec
   setsid sh "$S/supervise" "$A" "$UMASK" "$limit" "$GRACE" "$hidden" \
     </dev/null >&5 2>&8 4<&- 5>&- 6<&- 7>&- 8>&- &

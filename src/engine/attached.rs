@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    model::{Receipt, Secret, StepId, quote},
+    model::{KeptBy, Receipt, Secret, StepId, quote},
     transport::{Captured, Ended, Exec, Output, Session, Status, TransportError},
 };
 
@@ -14,6 +14,8 @@ pub(super) struct Attached<'a> {
     pub(super) run: &'a str,
     /// Whose directory it keeps its things in: an undo uses its step's.
     pub(super) step: &'a StepId,
+    /// The step of an earlier run whose directory it is, where it is another's.
+    pub(super) keep_of: Option<&'a KeptBy>,
     pub(super) look: Option<&'a str>,
     pub(super) act: &'a str,
     pub(super) limit: Duration,
@@ -34,6 +36,11 @@ pub(super) struct AttachedEnd {
 
 /// Exit status by which the program says that looking found nothing to do; no shell makes it by itself.
 const NOTHING_TO_DO: u32 = 113;
+/// Where the directories of attached steps are on the host.
+const ALL: &str = "${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/longshore/attached";
+/// Removes the directories of runs 30 days old, when one of a new run is made. Dates that a wrong clock made are renewed.
+const EXPIRE: &str = "find \"$LONGSHORE_ALL\"/* -prune -mtime +3650 -exec touch {} \\; 2>/dev/null; \
+                      find \"$LONGSHORE_ALL\"/* -prune -type d -mtime +30 -exec rm -rf {} \\; 2>/dev/null";
 /// Exit status by which it says that looking failed.
 const CANNOT_TELL: u32 = 114;
 
@@ -58,13 +65,21 @@ impl Attached<'_> {
 
     fn text(&self) -> String {
         // The texts are evaluated and not handed to a new shell: an argument is bounded, and seen by others.
+        let keep = self.keep_of.map_or_else(|| format!("{}/{}", self.run, self.step), ToString::to_string);
+        let make = match self.keep_of {
+            Some(_) => "[ -d \"$LONGSHORE_STEP_DIR\" ]".to_owned(),
+            None => {
+                format!("[ -d \"$LONGSHORE_ALL/{}\" ] || {{ {EXPIRE}; }}; mkdir -p \"$LONGSHORE_STEP_DIR\"", self.run)
+            }
+        };
         let mut text = format!(
             "LONGSHORE_UMASK=$(umask); umask 077\n\
-             LONGSHORE_STEP_DIR=${{XDG_STATE_HOME:-${{HOME:-/root}}/.local/state}}/longshore/attached/{}/{}\n\
-             mkdir -p \"$LONGSHORE_STEP_DIR\" || exit {CANNOT_TELL}\n\
+             LONGSHORE_ALL={ALL}\n\
+             LONGSHORE_STEP_DIR=$LONGSHORE_ALL/{keep}\n\
+             {make} || exit {CANNOT_TELL}\n\
              umask \"$LONGSHORE_UMASK\"\n\
              LONGSHORE_RUN={}; export LONGSHORE_STEP_DIR LONGSHORE_RUN\n",
-            self.run, self.step, self.run
+            self.run
         );
         if let Some(look) = self.look {
             text.push_str(&format!(
@@ -79,7 +94,7 @@ impl Attached<'_> {
 
 /// The path of a step's upload on the host, as a word for its shell.
 pub(super) fn upload_path(run: &str, step: &StepId) -> String {
-    format!("\"${{XDG_STATE_HOME:-${{HOME:-/root}}/.local/state}}/longshore/attached/{run}/{step}/upload\"")
+    format!("\"{ALL}/{run}/{step}/upload\"")
 }
 
 /// Takes the `longshore-receipt KEY VALUE` lines out of a program's output.
@@ -91,4 +106,52 @@ pub(super) fn receipt(out: &Captured) -> Receipt {
         }
     }
     receipt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(home: &std::path::Path, run: &str, keep_of: Option<&KeptBy>, act: &str) -> bool {
+        let step = StepId::new(0, "switch");
+        let limit = Duration::from_secs(9);
+        let attached = Attached {
+            run,
+            step: &step,
+            keep_of,
+            look: None,
+            act,
+            limit,
+            idle: None,
+            run_as: None,
+            secrets: Vec::new(),
+        };
+        let mut sh = std::process::Command::new("/bin/sh");
+        sh.arg("-c").arg(attached.text()).env("HOME", home).env_remove("XDG_STATE_HOME");
+        sh.status().expect("sh").success()
+    }
+
+    #[test]
+    fn what_steps_of_old_runs_kept_goes_when_a_new_run_begins() {
+        let home = tempfile::tempdir().expect("home");
+        let all = home.path().join(".local/state/longshore/attached");
+        for old in ["old", "recent", "wrong-clock"] {
+            assert!(run(home.path(), old, None, "echo kept >\"$LONGSHORE_STEP_DIR/before\""));
+        }
+        for (run, age) in [("old", "40 days ago"), ("recent", "29 days ago"), ("wrong-clock", "1970-01-02")] {
+            let dated = std::process::Command::new("touch").args(["-d", age]).arg(all.join(run)).status();
+            assert!(dated.expect("touch").success());
+        }
+        let kept =
+            KeptBy { run: crate::model::RunId::from_text("recent").expect("run"), step: StepId::new(0, "switch") };
+        assert!(run(home.path(), "new", Some(&kept), "grep -q kept \"$LONGSHORE_STEP_DIR/before\""));
+        assert!(all.join("old").exists(), "nothing of a new run was made yet");
+        assert!(run(home.path(), "new", None, "[ ! -e \"$LONGSHORE_STEP_DIR/before\" ]"));
+        assert_eq!(
+            ["old", "recent", "wrong-clock", "new"].map(|run| all.join(run).exists()),
+            [false, true, true, true]
+        );
+        let gone = KeptBy { run: crate::model::RunId::from_text("old").expect("run"), ..kept };
+        assert!(!run(home.path(), "new", Some(&gone), "exit 0"));
+    }
 }

@@ -12,6 +12,14 @@ use crate::{
     transport::Session,
 };
 
+/// What a run that is over leaves on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// What taking it back would need.
+    Undos,
+    Nothing,
+}
+
 /// How the programs of one acting user are run on the host.
 pub(super) enum Manner {
     /// Detached, with a lease.
@@ -142,11 +150,16 @@ impl Holds {
         }
     }
 
-    /// Removes what the host knows of the run.
-    pub(super) async fn clean(&self, link: &Link) {
+    /// Closes the run on the host.
+    pub(super) async fn close(&self, link: &Link, leaves: Leaves) {
         let Some(session) = link.open_session() else { return };
         for held in self.durable() {
-            if let Err(error) = held.side.reconnected(Arc::clone(&session)).clean().await {
+            let side = held.side.reconnected(Arc::clone(&session));
+            let closed = match leaves {
+                Leaves::Undos => side.shelve().await,
+                Leaves::Nothing => side.forget().await,
+            };
+            if let Err(error) = closed {
                 tracing::info!("the run's files stay on the host: {error}");
             }
         }

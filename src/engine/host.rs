@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{
     HostEnd, Means, Mode, Stop,
     checks::{self, Patience},
+    hold::Leaves,
     link::{Link, LinkError},
     look,
     program::{Worker, hidden},
@@ -73,16 +74,16 @@ pub(super) async fn run(
 struct Site {
     link: Option<Link>,
     worker: Option<Worker>,
-    /// Nothing is left to go on with or to take back: the host may forget the run.
-    may_forget: bool,
+    /// What the run leaves on the host; `None` while there is something to go on with.
+    leaves: Option<Leaves>,
 }
 
 impl Site {
-    /// Lets the host forget the run where it may, and closes the link.
+    /// Closes the run on the host where it may be, and closes the link.
     async fn leave(self) {
         let Some(link) = self.link else { return };
-        if let Some(worker) = self.worker.filter(|_| self.may_forget) {
-            worker.clean(&link).await;
+        if let (Some(worker), Some(leaves)) = (self.worker, self.leaves) {
+            worker.close(&link, leaves).await;
         }
         link.close().await;
     }
@@ -149,7 +150,7 @@ impl Turn<'_> {
                     Ok(worker) => {
                         let worker = site.worker.insert(worker);
                         let ended = self.apply(worker, link).await;
-                        site.may_forget = self.may_forget(&ended);
+                        site.leaves = self.leaves(&ended);
                         ended
                     }
                     Err(stopped) => Err(stopped),
@@ -192,14 +193,15 @@ impl Turn<'_> {
         ended
     }
 
-    /// Only a host where nothing is left to go on with or to take back may forget the run: what the undos
-    /// need is kept there.
-    fn may_forget(&self, ended: &Result<(HostOutcome, Option<Failure>), Stopped>) -> bool {
+    /// What the run leaves on the host. Only one where nothing is left to go on with may be closed there; what
+    /// the undos of a finished upgrade need stays for its rollback.
+    fn leaves(&self, ended: &Result<(HostOutcome, Option<Failure>), Stopped>) -> Option<Leaves> {
         use HostOutcome::{Done, Parked, Refused, Unchanged, Undone};
         match ended {
-            Ok((Done | Unchanged | Undone | Parked, _)) => true,
-            Ok((Refused, _)) => self.done.is_empty(),
-            _ => false,
+            Ok((Done, _)) => Some(Leaves::Undos),
+            Ok((Unchanged | Undone | Parked, _)) => Some(Leaves::Nothing),
+            Ok((Refused, _)) if self.done.is_empty() => Some(Leaves::Nothing),
+            _ => None,
         }
     }
 

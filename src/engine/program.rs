@@ -10,7 +10,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Means, Stop,
     attached::{self, Attached},
-    hold::{Holds, Manner},
+    hold::{Holds, Leaves, Manner},
     host::{Stopped, since},
     link::{Link, LinkError, to_failure},
 };
@@ -177,10 +177,10 @@ impl Worker {
         self.holds.give_back(link).await;
     }
 
-    /// Removes what the host knows of the run. Only once the ledger has the host's end: until then it is
+    /// Closes the run on the host. Only once the ledger has the host's end: until then what the host keeps is
     /// what `resume` goes by.
-    pub(super) async fn clean(&self, link: &Link) {
-        self.holds.clean(link).await;
+    pub(super) async fn close(&self, link: &Link, leaves: Leaves) {
+        self.holds.close(link, leaves).await;
     }
 
     /// Runs consecutive host programs. Ends at the first that does not end well, or when asked to stop.
@@ -726,6 +726,7 @@ impl Worker {
         let attached = Attached {
             run: self.means.run.as_str(),
             step: &job.attempt.step,
+            keep_of: job.program.keep_of.as_ref(),
             look: job.program.look.as_deref(),
             act: &job.program.act,
             limit: job.step.timeout.0,
@@ -920,7 +921,7 @@ fn segment_step(job: &Job<'_>) -> SegmentStep {
         texts.push_str(look);
         step = step.look(look.clone());
     }
-    step.secrets(secrets_named(&texts))
+    step.secrets(secrets_named(&texts)).keep_of(job.program.keep_of.clone())
 }
 
 /// The variables of secrets that a program's text refers to: it sees those and no others.

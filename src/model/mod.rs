@@ -17,7 +17,7 @@ pub use duration::Span;
 pub use effect::Effect;
 pub use exit::ExitCode;
 pub use failure::{Failure, FailureClass};
-pub use names::{GroupName, HostName, NameError, ProfileName, RunId, RunNumber, StepId, Tag};
+pub use names::{GroupName, HostName, KeptBy, NameError, ProfileName, RunId, RunNumber, StepId, Tag};
 pub use outcome::{HostOutcome, StepOutcome, Verdict};
 pub use receipt::Receipt;
 pub use secret::{Redactor, Secret, SecretId, SecretSource};

@@ -234,6 +234,20 @@ impl fmt::Debug for RunId {
     }
 }
 
+/// What a step of an earlier run keeps on a host for its undo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct KeptBy {
+    pub run: RunId,
+    pub step: StepId,
+}
+
+impl fmt::Display for KeptBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.run, self.step)
+    }
+}
+
 /// A run's short number within its project, as people say it: `0042`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

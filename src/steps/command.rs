@@ -176,8 +176,7 @@ impl StepKind for Command {
         Work::Host(HostProgram {
             look: conditions.look(&place, &format!("would run: {}", self.summary())),
             act: format!("{}{}", place.enter(), shell::run_text(&self.run.to_shell(), &self.ok)),
-            undo: None,
-            upload: None,
+            ..HostProgram::default()
         })
     }
 }

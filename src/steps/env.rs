@@ -104,7 +104,7 @@ impl StepKind for Env {
             look: Some(self.look_text()),
             act: self.act_text(),
             undo: self.changes().then_some(undo),
-            upload: None,
+            ..HostProgram::default()
         })
     }
 }

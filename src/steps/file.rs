@@ -237,6 +237,7 @@ impl StepKind for File {
             act: self.act_text(),
             undo: Some(format!("{}{}", replace::begin(&self.to), replace::RESTORE)),
             upload: self.upload(),
+            ..HostProgram::default()
         })
     }
 

@@ -37,7 +37,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Effect, Failure, Receipt, Redactor, Span, Verdict},
+    model::{Effect, Failure, KeptBy, Receipt, Redactor, Span, Verdict},
     transport::{Session, TransportError},
 };
 
@@ -232,6 +232,9 @@ pub struct HostProgram {
     pub undo: Option<String>,
     /// A large file to bring to `$LONGSHORE_STEP_DIR/upload` first, by name of the local file.
     pub upload: Option<Upload>,
+    /// Whose directory `$LONGSHORE_STEP_DIR` is, where not the step's own: a rollback runs the undo of a
+    /// finished run's step with what that step kept.
+    pub keep_of: Option<KeptBy>,
 }
 
 /// Exit status of a `look` that found something to do.

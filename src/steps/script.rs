@@ -198,8 +198,7 @@ impl StepKind for Script {
         Work::Host(HostProgram {
             look: conditions.look(&place, &format!("would run: {}", self.summary())),
             act,
-            undo: None,
-            upload: None,
+            ..HostProgram::default()
         })
     }
 }

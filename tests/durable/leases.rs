@@ -195,19 +195,3 @@ async fn unlocking_takes_the_lease_and_its_token_from_the_owner() {
     assert_eq!(play.host.side("run-3").unlock().await.expect("unlocked"), Some(("run-2".to_owned(), "ben".to_owned())));
     assert_eq!(play.host.side("run-3").unlock().await.expect("unlocked"), None);
 }
-
-#[tokio::test]
-async fn a_closed_run_is_cleaned_up_and_a_live_one_is_not() {
-    let play = Play::begin(Shell::Dash).await;
-    let segment = segment("s", [("long", "sleep 0.7")]);
-    let (run, ()) = tokio::join!(play.run(&segment), async {
-        play.is_running(&act_of(0, "long")).await;
-        let refused = play.side.clean().await.expect_err("it runs");
-        assert!(matches!(refused, DurableError::StillRuns { .. }), "{refused}");
-    });
-    assert_eq!(run.0.expect("followed"), [Ending::Changed]);
-    play.side.release(&play.lease).await.expect("released");
-    play.side.clean().await.expect("clean");
-    assert!(!play.host.attempt("run-1", "").exists());
-    assert_eq!(std::fs::read_dir(play.host.root().join("trash")).expect("trash").count(), 0);
-}
