@@ -13,6 +13,7 @@
 
 mod controller;
 mod events;
+mod fault;
 mod field;
 mod figures;
 mod judge;
@@ -22,4 +23,5 @@ mod rounds;
 #[path = "../ssh/sshd.rs"]
 #[expect(dead_code, reason = "the suite uses a part of what the tests of the transport need")]
 mod sshd;
+mod tally;
 mod victims;

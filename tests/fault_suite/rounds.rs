@@ -5,22 +5,20 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     sync::Mutex,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use longshore::{lab, model::HostOutcome};
-use nix::sys::signal::Signal;
+use longshore::model::HostOutcome;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
     controller::{self, Controller},
-    field::{Field, Host},
+    fault::{Now, Planned},
+    field::Field,
     judge::{Allowed, judge, lease_left, state},
-    proxy::Mode,
-    victims::{self, Role},
+    tally::Tally,
 };
 
 /// Hosts of the lab and of the real ground in one round.
@@ -33,208 +31,29 @@ const STEPS: usize = 3;
 /// Longest time for the last `resume`, when nothing disturbs any more.
 const CALM_WITHIN: Duration = Duration::from_secs(90);
 
-/// A fault on one host, by its name in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    None,
-    /// One of the lab's own, until it is lifted.
-    Lab(lab::Fault),
-    /// The proxy's; cuts happen once, the others until they are lifted.
-    Link(Mode),
-    /// `kill -9` of one kind of process.
-    Kill(Role),
-    /// Everything of the host is killed: a session ended by the system.
-    KillAll,
-    /// Everything of the host stands still for a while.
-    Freeze,
-}
-
-impl Fault {
-    fn name(self) -> String {
-        match self {
-            Self::None => "none".to_owned(),
-            Self::Lab(fault) => format!("lab {}", fault.name()),
-            Self::Link(Mode::Late(_)) => "link late".to_owned(),
-            Self::Link(mode) => format!("link {mode:?}").to_lowercase(),
-            Self::Kill(role) => format!("kill {role:?}").to_lowercase(),
-            Self::KillAll => "kill all of the host".to_owned(),
-            Self::Freeze => "freeze".to_owned(),
-        }
-    }
-
-    /// What the fault may lead to, where the promise is not "as if nothing had happened".
-    fn allows(self) -> Allowed {
-        match self {
-            // What was the step's own may end it; what nobody saw end nobody knows.
-            // Killed again and again while it gives the lease back, it leaves that to run out.
-            Self::KillAll | Self::Kill(Role::Other) => Allowed { failed: true, unknown: true, lease: true },
-            Self::Kill(Role::Step | Role::Drainer) => Allowed { failed: true, ..Allowed::default() },
-            Self::Kill(Role::Supervisor | Role::Wrapper) => Allowed { unknown: true, ..Allowed::default() },
-            // Refused before anything ran; or the step itself cannot write its line. A refusal is two events, and a
-            // controller that dies between them leaves a start that the host does not know: held, and said so.
-            Self::Lab(lab::Fault::FullDisk) => Allowed { failed: true, unknown: true, lease: true },
-            Self::None | Self::Lab(_) | Self::Link(_) | Self::Freeze => Allowed::default(),
-        }
-    }
-
-    fn draw(random: &mut StdRng, is_real: bool) -> Self {
-        let kill = [Role::Wrapper, Role::Supervisor, Role::Step, Role::Drainer];
-        match random.random_range(0..10) {
-            0 => Self::None,
-            1 => Self::Freeze,
-            2 => Self::KillAll,
-            3 | 4 => Self::Kill(kill[random.random_range(0..kill.len())]),
-            _ if is_real => Self::Link(match random.random_range(0..5) {
-                0 | 1 => Mode::Fin,
-                2 => Mode::Rst,
-                3 => Mode::Swallow,
-                _ => Mode::Late(Duration::from_millis(random.random_range(10..150))),
-            }),
-            _ => Self::Lab(match random.random_range(0..9) {
-                0 => lab::Fault::DropAfter(Duration::ZERO),
-                1 => lab::Fault::DropAfter(Duration::from_millis(random.random_range(20..600))),
-                2 => lab::Fault::DropBytes(random.random_range(1..6000)),
-                3 => lab::Fault::DropCommand(random.random_range(1..6)),
-                4 => lab::Fault::Hang,
-                5 => lab::Fault::Slow(Duration::from_millis(random.random_range(5..150))),
-                6 => lab::Fault::RefuseConnect,
-                7 => lab::Fault::NoStatus,
-                _ => lab::Fault::FullDisk,
-            }),
-        }
-    }
-
-    /// Does it; says how many processes were hit, where it is about processes.
-    fn begin(self, field: &Field, host: &Host) -> Option<usize> {
-        match self {
-            Self::None => None,
-            Self::Lab(fault) => {
-                field.fault(host, fault);
-                None
-            }
-            Self::Link(mode) => {
-                let proxy = host.proxy.as_ref()?;
-                if !matches!(mode, Mode::Fin | Mode::Rst) {
-                    proxy.next(mode);
-                }
-                proxy.now(mode);
-                None
-            }
-            Self::Kill(role) => Some(victims::kill_role(&host.mark, role)),
-            Self::KillAll => Some(victims::kill_all(&host.mark)),
-            Self::Freeze => Some(victims::signal_all(&host.mark, Signal::SIGSTOP)),
-        }
-    }
-
-    fn end(self, field: &Field, host: &Host) {
-        if self == Self::Freeze {
-            victims::signal_all(&host.mark, Signal::SIGCONT);
-        }
-        field.calm(host);
-    }
-}
-
-/// What is counted over all rounds.
-#[derive(Debug, Default)]
-struct Tally {
-    rounds: u64,
-    /// Hosts that went through a round.
-    turns: u64,
-    controllers_killed: u64,
-    resumes: u64,
-    faults: BTreeMap<String, u64>,
-    ends: BTreeMap<String, u64>,
-    /// Kills that hit one process other than the supervisor, and the unknowns after them.
-    single_kills: u64,
-    single_unknown: u64,
-    violations: Vec<String>,
-}
-
-impl Tally {
-    fn add(&mut self, other: Self) {
-        self.rounds += other.rounds;
-        self.turns += other.turns;
-        self.controllers_killed += other.controllers_killed;
-        self.resumes += other.resumes;
-        self.single_kills += other.single_kills;
-        self.single_unknown += other.single_unknown;
-        for (name, count) in other.faults {
-            *self.faults.entry(name).or_default() += count;
-        }
-        for (name, count) in other.ends {
-            *self.ends.entry(name).or_default() += count;
-        }
-        self.violations.extend(other.violations);
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!(
-            "rounds {}; hosts' turns {}; controllers killed {}; resumes {}\n",
-            self.rounds, self.turns, self.controllers_killed, self.resumes
-        );
-        let list = |counts: &BTreeMap<String, u64>| {
-            counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
-        };
-        let _ = writeln!(text, "faults: {}", list(&self.faults));
-        let _ = writeln!(text, "hosts ended: {}", list(&self.ends));
-        let _ = writeln!(
-            text,
-            "unknown after a kill of one process other than the supervisor: {} of {}",
-            self.single_unknown, self.single_kills
-        );
-        let _ = writeln!(text, "violations: {}", self.violations.len());
-        for violation in &self.violations {
-            let _ = writeln!(text, "{violation}");
-        }
-        text
-    }
-}
-
-/// One fault's time on its host.
-struct Planned {
-    host: usize,
-    fault: Fault,
-    begins: Duration,
-    ends: Duration,
-    has_begun: bool,
-    has_ended: bool,
-}
-
 /// One round. All that is random is drawn before anything runs, so that a seed says all.
 fn round(field: &Field, seed: u64) -> Tally {
     let mut random = StdRng::seed_from_u64(seed);
     let naps: Vec<u64> = (0..STEPS).map(|_| random.random_range(50..400)).collect();
-    let mut planned: Vec<Planned> = (0..field.hosts.len())
-        .map(|host| {
-            let begins = Duration::from_millis(random.random_range(60..900));
-            let ends = begins + Duration::from_millis(random.random_range(100..1200));
-            let fault = Fault::draw(&mut random, field.is_real());
-            Planned { host, fault, begins, ends, has_begun: false, has_ended: false }
-        })
-        .collect();
+    let mut planned: Vec<Planned> =
+        (0..field.hosts.len()).map(|host| Planned::draw(&mut random, field, host, STEPS)).collect();
     let depth = random.random_range(0..=3);
     let deaths: Vec<Duration> = (0..depth).map(|_| Duration::from_millis(random.random_range(0..1000))).collect();
 
-    let project = field.project(STEPS, &|step| format!("sleep 0.{:03}", naps[step - 1]));
+    let project =
+        field.project(STEPS, &|step| format!("sleep 0.{:03}; {}", naps[step - 1], Planned::wait_to_be_hit(step)));
+    for one in &planned {
+        one.prepare(field, &project);
+    }
     let mut tally = Tally { rounds: 1, turns: field.hosts.len() as u64, ..Tally::default() };
-    let mut hit: BTreeMap<usize, usize> = BTreeMap::new();
     let begun = Instant::now();
-    let mut tick = |tally: &mut Tally, all: bool| {
+    let mut tick = |tally: &mut Tally, now: Now| {
         for one in &mut planned {
-            let host = &field.hosts[one.host];
-            if !one.has_begun && (all || begun.elapsed() >= one.begins) {
-                one.has_begun = true;
-                let count = one.fault.begin(field, host);
-                hit.insert(one.host, count.unwrap_or(0));
-                let missed = if count == Some(0) { " (nothing there)" } else { "" };
-                *tally.faults.entry(format!("{}{missed}", one.fault.name())).or_default() += 1;
-            }
-            if one.has_begun && !one.has_ended && (all || begun.elapsed() >= one.ends) {
-                one.has_ended = true;
-                one.fault.end(field, host);
+            if let Some(words) = one.tick(field, &project, begun.elapsed(), now) {
+                *tally.faults.entry(words).or_default() += 1;
             }
         }
-        planned.iter().all(|one| one.has_ended)
+        planned.iter().all(Planned::is_over)
     };
 
     let resume = |project: &crate::field::Project| {
@@ -247,7 +66,7 @@ fn round(field: &Field, seed: u64) -> Tally {
     for death in &deaths {
         let born = Instant::now();
         while born.elapsed() < *death {
-            tick(&mut tally, false);
+            tick(&mut tally, Now::Runs);
             std::thread::sleep(Duration::from_millis(3));
         }
         if controller.ended().is_none() {
@@ -260,7 +79,7 @@ fn round(field: &Field, seed: u64) -> Tally {
     let until = Instant::now() + CALM_WITHIN;
     let mut over = false;
     while Instant::now() < until {
-        over = tick(&mut tally, false);
+        over = tick(&mut tally, if ended.is_none() { Now::Runs } else { Now::HasEnded });
         ended = ended.or_else(|| controller.ended());
         if over && ended.is_some() {
             break;
@@ -268,7 +87,7 @@ fn round(field: &Field, seed: u64) -> Tally {
         std::thread::sleep(Duration::from_millis(3));
     }
     if !over {
-        tick(&mut tally, true);
+        tick(&mut tally, Now::Over);
     }
     let mut words = controller.said();
     let exit = ended.map_or_else(
@@ -292,8 +111,7 @@ fn round(field: &Field, seed: u64) -> Tally {
     }
     for one in &planned {
         let name = field.hosts[one.host].name.to_string();
-        let single = matches!(one.fault, Fault::Kill(role) if role != Role::Supervisor);
-        if single && hit.get(&one.host).is_some_and(|count| *count > 0) {
+        if one.is_single_hit() {
             tally.single_kills += 1;
             tally.single_unknown += u64::from(ends.get(&name) == Some(&HostOutcome::Unknown));
         }
@@ -422,4 +240,5 @@ fn whatever_is_killed_cut_or_frozen_no_step_runs_twice_and_no_outcome_is_lost() 
     println!("seeds {seed} to {}, {:?}\n{}", seed + count - 1, begun.elapsed(), tally.text());
     assert!(tally.rounds == count, "{} of {count} rounds were made", tally.rounds);
     assert!(tally.violations.is_empty(), "{} violations", tally.violations.len());
+    assert!(tally.is_unknown_rare(), "{} of {}", tally.single_unknown, tally.single_kills);
 }

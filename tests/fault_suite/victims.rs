@@ -18,7 +18,13 @@ pub enum Role {
     Step,
     /// Keeps the output of a step.
     Drainer,
-    /// Whatever else was started for the host: launchers, followers, sleeps.
+    /// Keeps the time limit of a step.
+    Watch,
+    /// A shell that speaks with the controller: it launches, follows or renews.
+    Follower,
+    /// sshd's own process of a connection.
+    Session,
+    /// Whatever else was started for the host: sleeps and such.
     Other,
 }
 
@@ -55,8 +61,11 @@ fn role(id: Pid, command: &str) -> Role {
     // The subshells of both have the same command line, and are not the first of their session.
     if file("segment/wrapper") {
         if leads { Role::Wrapper } else { Role::Drainer }
-    } else if file("segment/supervise") && leads {
-        Role::Supervisor
+    } else if file("segment/supervise") {
+        if leads { Role::Supervisor } else { Role::Watch }
+        // How the transport has a shell read its script.
+    } else if command.contains("read -r lse") {
+        Role::Follower
     } else if command.split(' ').nth(1).is_some_and(|file| file.ends_with("/act")) {
         Role::Step
     } else {
@@ -71,6 +80,29 @@ pub fn kill_role(mark: &str, role: Role) -> usize {
         let _ = kill(process.id, Signal::SIGKILL);
     }
     found.len()
+}
+
+/// Kills one process of a role, the `pick`-th where there are several; says whether there was one.
+pub fn kill_one(mark: &str, role: Role, pick: usize) -> bool {
+    let all = of(mark);
+    let mut found: Vec<Pid> = if role == Role::Session {
+        all.iter().filter_map(|process| parent(process.id)).filter(|parent| name(*parent).starts_with("sshd")).collect()
+    } else {
+        all.iter().filter(|process| process.role == role).map(|process| process.id).collect()
+    };
+    found.sort_unstable();
+    found.dedup();
+    !found.is_empty() && kill(found[pick % found.len()], Signal::SIGKILL).is_ok()
+}
+
+fn parent(id: Pid) -> Option<Pid> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    line.trim().parse().ok().map(Pid::from_raw)
+}
+
+fn name(id: Pid) -> String {
+    fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default()
 }
 
 /// Sends `signal` to everything of the host; says how many there were.

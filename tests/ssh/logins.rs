@@ -1,6 +1,7 @@
 //! Every way to log in.
 
 use std::{
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -33,8 +34,10 @@ impl Agent {
             .spawn()
             .expect("ssh-agent starts");
         let agent = Self { child, socket };
-        let until = Instant::now() + Duration::from_secs(5);
-        while !agent.socket.exists() && Instant::now() < until {
+        let until = Instant::now() + WITHIN;
+        // The socket is there a moment before anybody listens at it.
+        while UnixStream::connect(&agent.socket).is_err() {
+            assert!(Instant::now() < until, "ssh-agent does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
         for key in keys {
