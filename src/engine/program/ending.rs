@@ -1,0 +1,87 @@
+//! What the ending of a program means for the run: outcome, failure, and whether anything had begun.
+
+use super::Start;
+use crate::{
+    durable::{Doubt, Ending, Refusal},
+    engine::{host::Stopped, link::LinkError},
+    model::{Failure, FailureClass, HostOutcome, StepOutcome},
+    plan::PlannedStep,
+};
+
+/// What an ending means for the run, and whether the step had begun. `None`: it was not its turn.
+pub(super) fn outcome(ending: &Ending, output: &[String]) -> Option<(StepOutcome, Start)> {
+    let failed = |class, what: String| {
+        Some((StepOutcome::Failed { failure: Failure::new(class, what).output(output.to_vec()) }, Start::Begun))
+    };
+    match ending {
+        Ending::Unchanged => Some((StepOutcome::Unchanged, Start::Begun)),
+        Ending::Changed | Ending::FoundDone => Some((StepOutcome::Changed, Start::Begun)),
+        Ending::Failed { status } => failed(FailureClass::Step, format!("it ended with status {status}")),
+        // The look changes nothing, and the act did not run.
+        Ending::CannotTell { status } => {
+            failed(FailureClass::Step, format!("looking before acting ended with status {status}"))
+                .map(|(outcome, _)| (outcome, Start::Never))
+        }
+        Ending::KilledByLimit => failed(FailureClass::TimedOut, "it was stopped at its time limit".to_owned()),
+        Ending::Cancelled => failed(FailureClass::Step, "it was cancelled".to_owned()),
+        Ending::FoundNotDone => failed(FailureClass::Step, "it was found not done".to_owned()),
+        Ending::Lingering { result } => {
+            let failure = Failure::new(FailureClass::Unknown, format!("it ended ({result}), but something it started still runs"))
+                .hint("look at the host's processes; say `nohup` and redirect output if the step means to leave something running")
+                .output(output.to_vec());
+            Some((StepOutcome::Unknown { failure }, Start::Begun))
+        }
+        Ending::Unknown { why } => {
+            let what = match why {
+                Doubt::Lost => "what ran it was killed before it could record the result",
+                Doubt::Rebooted => "the host was restarted in the middle of it",
+                Doubt::StateLost => "the host does not know the run any more",
+            };
+            let failure = Failure::new(FailureClass::Unknown, what)
+                .hint("look at the host: nothing is repeated by itself")
+                .output(output.to_vec());
+            Some((StepOutcome::Unknown { failure }, Start::Begun))
+        }
+        Ending::Void => Some((
+            StepOutcome::Failed { failure: Failure::new(FailureClass::Refused, "it was fenced off before it started") },
+            Start::Fenced,
+        )),
+        Ending::NotStarted { refusal } => {
+            match refusal {
+                None | Some(Refusal::EarlierStep | Refusal::Stopped) => None,
+                // Something of the step runs, or may have: that is no failure to take back beside.
+                Some(refusal @ (Refusal::Claimed | Refusal::EarlierOpen | Refusal::StillRuns)) => {
+                    let failure =
+                        Failure::new(FailureClass::Unknown, format!("the host did not start it again: {refusal}"))
+                            .hint("look at the host; `longshore resume` asks again what became of it");
+                    Some((StepOutcome::Unknown { failure }, Start::Begun))
+                }
+                Some(refusal) => {
+                    let failure = Failure::new(FailureClass::Refused, format!("the host did not start it: {refusal}"));
+                    let fenced = matches!(refusal, Refusal::Fenced { .. });
+                    Some((StepOutcome::Failed { failure }, if fenced { Start::Fenced } else { Start::Never }))
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn not_durable(reason: &str) -> Failure {
+    Failure::new(FailureClass::Refused, "the host cannot keep a step from running twice")
+        .because(reason)
+        .hint("say `repeat-safe = true` on the step if running it twice does no harm, or `state-dir` in the inventory")
+}
+
+/// The host was not found again in the middle of a step, which goes on without us.
+pub(super) fn left_under_way(error: LinkError, step: &PlannedStep) -> Stopped {
+    match error {
+        LinkError::Ledger(error) => Stopped::Ledger(error),
+        LinkError::Failed(failure) => {
+            let outcome = if failure.class.is_unreachable() { HostOutcome::Unreachable } else { HostOutcome::Unknown };
+            let failure = failure
+                .because(format!("steps from `{}` on were under way; what runs on the host goes on", step.name))
+                .hint("`longshore resume` takes it up again once the host can be reached");
+            Stopped::Ended(outcome, Some(failure))
+        }
+    }
+}
