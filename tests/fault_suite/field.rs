@@ -8,7 +8,9 @@ use std::{
 };
 
 use longshore::{
+    event::Event,
     lab::{Fault, Fleet, LabOptions},
+    ledger::Ledger,
     model::HostName,
 };
 use tempfile::TempDir;
@@ -23,6 +25,8 @@ use crate::{
 pub struct Host {
     pub name: HostName,
     address: SocketAddr,
+    /// Past the proxy.
+    pub direct: SocketAddr,
     /// Where steps leave their lines.
     pub dir: PathBuf,
     pub state: PathBuf,
@@ -71,6 +75,7 @@ impl Field {
         let hosts = fleet.hosts().iter().map(|host| Host {
             name: host.name.clone(),
             address: SocketAddr::new(host.address, host.port),
+            direct: SocketAddr::new(host.address, host.port),
             dir: host.home.clone(),
             state: host.home.join(".local/state/longshore"),
             mark: format!("HOME={}", host.home.display()),
@@ -109,9 +114,12 @@ impl Field {
             let to = SocketAddr::new(server.address.parse().expect("an address"), server.port);
             let proxy = runtime.block_on(Proxy::start(to));
             let address = proxy.address;
-            let _ = writeln!(known_hosts, "[{}]:{} {}", address.ip(), address.port(), server.public_key());
+            for known in [address, to] {
+                let _ = writeln!(known_hosts, "[{}]:{} {}", known.ip(), known.port(), server.public_key());
+            }
             let name = HostName::new(format!("real-{number}")).expect("a name");
-            hosts.push(Host { name, address, state: home.join("state"), dir: home, mark, proxy: Some(proxy) });
+            let state = home.join("state");
+            hosts.push(Host { name, address, direct: to, state, dir: home, mark, proxy: Some(proxy) });
             servers.push(server);
         }
         Some(Self {
@@ -192,6 +200,48 @@ impl Field {
 }
 
 impl Project {
+    /// Puts another playbook in the place of `work`. `steps` is how many lines it leaves on each host.
+    pub fn with_playbook(mut self, steps: usize, text: &str) -> Self {
+        fs::write(self.path.join("playbooks/work.toml"), format!("name = \"Work\"\nhosts = \"all\"\n{text}"))
+            .expect("written");
+        self.steps = steps;
+        self
+    }
+
+    /// Has its controller go to the hosts past their proxies.
+    pub fn past_proxies(self, field: &Field) -> Self {
+        let path = self.path.join("inventory/field.toml");
+        let mut text = fs::read_to_string(&path).expect("written before");
+        for host in &field.hosts {
+            let of = |place: SocketAddr| format!("address = \"{}\"\nport = {}\n", place.ip(), place.port());
+            text = text.replace(&of(host.address), &of(host.direct));
+        }
+        fs::write(path, text).expect("written");
+        self
+    }
+
+    /// Waits until what happened last in the ledger, or before, is this.
+    pub fn wait_until(&self, what: impl Fn(&Event) -> bool) -> Event {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            if let Some(event) = self.events().into_iter().find(&what) {
+                return event;
+            }
+            assert!(std::time::Instant::now() < until, "it does not happen: {:#?}", self.events().last());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// The events of the last rollout, as far as the ledger can be read just now.
+    pub fn events(&self) -> Vec<Event> {
+        let read = || {
+            let ledger = Ledger::open(&self.path, std::sync::Arc::new(jiff::Timestamp::now)).ok()?;
+            let run = ledger.runs(50).ok()?.into_iter().find(|run| run.purpose == "apply")?;
+            ledger.events(run.number, None).ok()
+        };
+        read().unwrap_or_default()
+    }
+
     /// How often a step began and ended on a host, by the host's own file.
     pub fn traced(&self, host: &Host, step: usize) -> (usize, usize) {
         let text = fs::read_to_string(host.dir.join(&self.tag)).unwrap_or_default();

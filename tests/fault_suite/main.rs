@@ -19,7 +19,9 @@ mod figures;
 mod judge;
 mod named;
 mod proxy;
+mod rollouts;
 mod rounds;
+mod scenes;
 #[path = "../ssh/sshd.rs"]
 #[expect(dead_code, reason = "the suite uses a part of what the tests of the transport need")]
 mod sshd;

@@ -95,6 +95,19 @@ pub fn kill_one(mark: &str, role: Role, pick: usize) -> bool {
     !found.is_empty() && kill(found[pick % found.len()], Signal::SIGKILL).is_ok()
 }
 
+/// The sshd that listens at `port`, and the words that start it once more, in the background.
+pub fn listener(port: u16) -> Option<(Pid, String)> {
+    let configuration = format!("-{port}.conf");
+    fs::read_dir("/proc").expect("/proc").flatten().find_map(|entry| {
+        let id = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?);
+        let command = fs::read_to_string(entry.path().join("cmdline")).ok()?.replace('\0', " ");
+        let words: Vec<_> = command.split(' ').collect();
+        let after = |flag: &str| words.iter().skip_while(|word| **word != flag).nth(1);
+        let (file, log) = (after("-f").filter(|file| file.ends_with(&configuration))?, after("-E")?);
+        Some((id, format!("/usr/sbin/sshd -f {file} -E {log}")))
+    })
+}
+
 fn parent(id: Pid) -> Option<Pid> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
