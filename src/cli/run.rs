@@ -122,6 +122,7 @@ impl Workshop {
             owner,
             local: handle.folder().to_path_buf(),
             connect_within: self.global.connect_timeout.0,
+            now: Arc::new(Timestamp::now),
         };
         let ended = work(means).await;
         self.voice.through(None);
@@ -165,6 +166,7 @@ impl Workshop {
             owner: owner(),
             local: self.ledger.folder().to_path_buf(),
             connect_within: self.global.connect_timeout.0,
+            now: Arc::new(Timestamp::now),
         }
     }
 }

@@ -43,6 +43,7 @@ pub async fn exec(ad_hoc: Arc<AdHoc>, means: Means) -> Result<ExitCode, EngineEr
         purpose: "exec".to_owned(),
         waves: vec![WaveLine { name: "all".to_owned(), hosts: names.clone() }],
         hosts: hosts.collect(),
+        rolls_back: None,
     };
     means.recorder.record(None, started).await?;
     means.recorder.record(None, Happening::WaveStarted { wave: 0, name: "all".to_owned() }).await?;

@@ -22,7 +22,7 @@ use crate::{
     plan::{HostPlan, Plan, PlannedCheck},
 };
 
-pub(super) use receipts::DoneStep;
+pub(super) use receipts::{DoneStep, Ended, Proof, REFUSED};
 use steps::Steps;
 
 /// Takes one host's turn to its end. Only a failing ledger is an error.

@@ -39,8 +39,13 @@ pub(super) async fn steps(
     let mut looked = Looked { changes: false, failure: None };
     for step in &of.steps {
         let begun = Instant::now();
-        let started =
-            Happening::StepStarted { step: step.id.clone(), name: step.name.clone(), effect: step.effect, attempt: 1 };
+        let started = Happening::StepStarted {
+            step: step.id.clone(),
+            name: step.name.clone(),
+            effect: step.effect,
+            attempt: 1,
+            part: step.part,
+        };
         means.recorder.record(Some(host), started).await?;
         let (mut outcome, seen) = look_at(host, step, link, diff, means).await?;
         if let StepOutcome::Failed { failure } = outcome {

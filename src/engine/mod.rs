@@ -23,6 +23,7 @@ mod unwind;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
@@ -55,6 +56,8 @@ pub struct Means {
     pub local: PathBuf,
     /// Longest time for connecting to one host, all tries together.
     pub connect_within: Duration,
+    /// Tells the time.
+    pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 /// Resolves references to secrets, late, on the controller. May block.
@@ -183,5 +186,6 @@ fn run_started(plan: &Plan, purpose: &str) -> Happening {
                 (name.clone(), line)
             })
             .collect(),
+        rolls_back: plan.hosts.values().find_map(|host| Some(host.rollback.as_ref()?.of.clone())),
     }
 }

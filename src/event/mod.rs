@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Effect, ExitCode, Failure, HostName, HostOutcome, Receipt, RunId, Span, StepId, StepOutcome, Verdict, Version,
+    Approval, Effect, ExitCode, Failure, HostName, HostOutcome, Receipt, RunId, Span, StepId, StepOutcome, StepPart,
+    Verdict, Version, Way,
 };
 
 pub use state::{
@@ -49,6 +50,9 @@ pub enum Happening {
         waves: Vec<WaveLine>,
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         hosts: BTreeMap<HostName, HostLine>,
+        /// The finished run that this one takes back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rolls_back: Option<RunId>,
     },
     /// The run was taken up again, by `resume` or `retry`, for these hosts.
     RunResumed {
@@ -95,6 +99,9 @@ pub enum Happening {
         name: String,
         effect: Effect,
         attempt: u32,
+        /// What the step belongs to; the plan's own steps when left out.
+        #[serde(default, skip_serializing_if = "StepPart::is_main")]
+        part: StepPart,
     },
     StepFinished {
         step: StepId,
@@ -118,6 +125,20 @@ pub enum Happening {
         /// It is done; otherwise it is not, and may be tried again.
         done: bool,
         evidence: String,
+    },
+    /// The host failed after its data was changed, and what the role prepared for that begins.
+    IncidentStarted {
+        failure: Failure,
+    },
+    /// A person chose how the held host goes on.
+    WayChosen {
+        way: Way,
+        by: String,
+    },
+    /// A person approved what is never done by default.
+    Approved {
+        #[serde(flatten)]
+        approval: Approval,
     },
     /// The host failed, and its done steps are being taken back, last first.
     UnwindStarted {
@@ -196,7 +217,7 @@ pub enum Happening {
 
 impl Happening {
     /// The names of all kinds, as JSON has them in `event`. Documented in `docs/events.md`.
-    pub const KINDS: [&'static str; 25] = [
+    pub const KINDS: [&'static str; 28] = [
         "run-started",
         "run-resumed",
         "wave-started",
@@ -208,6 +229,9 @@ impl Happening {
         "step-started",
         "step-finished",
         "step-found",
+        "incident-started",
+        "way-chosen",
+        "approved",
         "unwind-started",
         "undo-started",
         "undo-finished",
@@ -238,6 +262,9 @@ impl Happening {
             Self::StepStarted { .. } => "step-started",
             Self::StepFinished { .. } => "step-finished",
             Self::StepFound { .. } => "step-found",
+            Self::IncidentStarted { .. } => "incident-started",
+            Self::WayChosen { .. } => "way-chosen",
+            Self::Approved { .. } => "approved",
             Self::UnwindStarted { .. } => "unwind-started",
             Self::UndoStarted { .. } => "undo-started",
             Self::UndoFinished { .. } => "undo-finished",

@@ -4,6 +4,7 @@
 //! What one host went through is folded in `host`.
 
 mod host;
+mod recovery;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,8 @@ pub struct RunState {
     /// `apply`, `check`, `exec`, `rollback`.
     pub purpose: String,
     pub plan_digest: String,
+    /// The finished run that this one takes back.
+    pub rolls_back: Option<RunId>,
     pub started: Option<Timestamp>,
     /// `None` while the run goes on, and for ever when its controller died.
     pub ended: Option<Timestamp>,
@@ -121,7 +124,8 @@ impl RunState {
             return Err(Refusal::AfterEnd);
         }
         match &event.what {
-            Happening::RunStarted { title, plan_digest, purpose, waves, hosts } => {
+            Happening::RunStarted { title, plan_digest, purpose, waves, hosts, rolls_back } => {
+                self.rolls_back.clone_from(rolls_back);
                 self.run = Some(event.run.clone());
                 self.started = Some(event.at);
                 title.clone_into(&mut self.title);

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Event, Happening, HostLine, Phase, RunState, WaveLine};
 use crate::model::{
-    Effect, ExitCode, Failure, FailureClass, HostName, HostOutcome, Receipt, RunId, Span, StepId, StepOutcome, Verdict,
-    Version,
+    Effect, ExitCode, Failure, FailureClass, HostName, HostOutcome, Receipt, RunId, Span, StepId, StepOutcome,
+    StepPart, Verdict, Version,
 };
 
 /// A run as it is told: each sentence appends events, a second apart.
@@ -53,6 +53,7 @@ impl Story {
                 purpose: purpose.to_owned(),
                 waves,
                 hosts,
+                rolls_back: None,
             },
         );
         story
@@ -179,7 +180,13 @@ impl Story {
 
     pub fn start(&mut self, name: &str, step: usize) -> &mut Self {
         let (title, effect) = Self::STEPS[step];
-        let what = Happening::StepStarted { step: Self::id(step), name: title.to_owned(), effect, attempt: 1 };
+        let what = Happening::StepStarted {
+            step: Self::id(step),
+            name: title.to_owned(),
+            effect,
+            attempt: 1,
+            part: StepPart::Main,
+        };
         self.say(name, what)
     }
 

@@ -11,6 +11,7 @@ mod receipt;
 mod secret;
 mod text;
 mod version;
+mod way;
 
 pub use command::{RemoteCommand, quote};
 pub use duration::Span;
@@ -23,3 +24,4 @@ pub use receipt::Receipt;
 pub use secret::{Redactor, Secret, SecretId, SecretSource};
 pub use text::{clean, clean_line};
 pub use version::Version;
+pub use way::{Approval, StepPart, Way};

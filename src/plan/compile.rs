@@ -1,5 +1,6 @@
 //! Compiles a playbook and its hosts into the plan: every verb resolved, every value put in.
 
+mod recovery;
 mod steps;
 mod target;
 mod warnings;
@@ -242,6 +243,9 @@ impl Compiler<'_> {
             self.step(scope, doc, base, &mut made);
             made.pop().map(|step| step.action)
         });
+        let migration = self.reading(scope, role.and_then(|role| role.migration.as_ref()), "migration", &base);
+        self.protected(scope, &steps);
+        let recovery = self.recovery(scope, role, &base, &steps);
         HostPlan {
             target: target::target(self.project, host),
             profile: host.profile.to_string(),
@@ -255,6 +259,9 @@ impl Compiler<'_> {
             point_of_no_return: steps.iter().position(|step| step.effect.passes_no_return()),
             steps,
             checks,
+            migration,
+            recovery,
+            rollback: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Documents to the plan: immutable, complete, plain data. The engine decides nothing it does not say.
 
 mod compile;
+mod recovery;
 #[cfg(test)]
 mod tests;
 mod waves;
@@ -13,12 +14,13 @@ use sha2::{Digest as _, Sha256};
 /// The words of documents that plans keep as they are.
 pub use crate::config::documents::{AfterData, BeforeData, Promote, Requirement, Retry, Scope};
 use crate::{
-    model::{Effect, HostName, SecretId, SecretSource, Span, StepId, Version},
+    model::{Effect, HostName, SecretId, SecretSource, Span, StepId, StepPart, Version},
     steps::{Action, Check},
     transport::Target,
 };
 
 pub use compile::{FORMAT, Order, compile, target};
+pub use recovery::{HostRollback, KeptReceipt, Recovery, Shape, TakenStep, leaves};
 
 /// What a run will do, completely.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,6 +112,9 @@ pub struct HostPlan {
     /// Reads the installed version: its first line of output.
     #[serde(default)]
     pub version: Option<Action>,
+    /// Reads the head of the data's migrations: its first line of output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Action>,
     /// The version found while planning; `None` when not asked or not known.
     #[serde(default)]
     pub found: Option<Version>,
@@ -122,6 +127,12 @@ pub struct HostPlan {
     /// Index of the first step after which pointing the code back is no rollback.
     #[serde(default)]
     pub point_of_no_return: Option<usize>,
+    /// What is prepared for when it goes wrong after data was changed, or is to be taken back later.
+    #[serde(default, skip_serializing_if = "Recovery::is_empty")]
+    pub recovery: Recovery,
+    /// The finished upgrade that this takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<HostRollback>,
 }
 
 /// One step on one host, every value known.
@@ -144,6 +155,18 @@ pub struct PlannedStep {
     pub retry: Option<Retry>,
     #[serde(default)]
     pub requires: Vec<Requirement>,
+    /// Why a step that changes data needs no backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unprotected: Option<String>,
+    /// The release before can run on the data that this step leaves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backward_compatible: bool,
+    /// What the step belongs to.
+    #[serde(default, skip_serializing_if = "StepPart::is_main")]
+    pub part: StepPart,
+    /// It takes back a step of a finished run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_back: Option<TakenStep>,
 }
 
 /// How a step will be taken back.
@@ -192,11 +215,14 @@ impl HostPlan {
             state_dir: None,
             secrets: IndexMap::new(),
             version: None,
+            migration: None,
             found: None,
             gates: Vec::new(),
             steps: Vec::new(),
             checks: Vec::new(),
             point_of_no_return: None,
+            recovery: Recovery::default(),
+            rollback: None,
         }
     }
 }

@@ -303,6 +303,9 @@ impl Live {
             | Happening::StepFound { .. }
             | Happening::HostStarted { .. }
             | Happening::FactRead { .. }
+            | Happening::IncidentStarted { .. }
+            | Happening::WayChosen { .. }
+            | Happening::Approved { .. }
             | Happening::UnwindStarted { .. }
             | Happening::UndoStarted { .. }
             | Happening::SoakStarted { .. }

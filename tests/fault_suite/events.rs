@@ -101,6 +101,7 @@ fn means(project: &Project, handle: &RunHandle, recorder: Arc<dyn Recorder>) -> 
         owner: "tester@controller".to_owned(),
         local: handle.folder().to_path_buf(),
         connect_within: Duration::from_secs(10),
+        now: Arc::new(jiff::Timestamp::now),
     }
 }
 

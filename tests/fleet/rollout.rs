@@ -186,7 +186,7 @@ fn a_failure_gets_no_further_than_the_rollout_lets_it() {
     assert_as_installed(&fleet, &["web-2", "web-6"], &[]);
 
     // After data was changed nobody points the code back: the host is held as it stands.
-    let data = "[rollout]\nat-once = 1\nbudget = { failed = 1 }\n[[steps]]\nname = \"Migrate\"\neffect = \"data\"\ncommand = { run = \"echo migrated >>data\", dir = \"{{path}}\" }\n";
+    let data = "[rollout]\nat-once = 1\nbudget = { failed = 1 }\n[[steps]]\nname = \"Migrate\"\neffect = \"data\"\nunprotected = \"for the test\"\ncommand = { run = \"echo migrated >>data\", dir = \"{{path}}\" }\n";
     let ran = apply(&fleet, data, &[("web-3", "broken")]).expect_code(3);
     let ran = ran.says("pointing the code back is no rollback").says("5 done, 1 held");
     assert_eq!(ran.row("web-3")[1], "held", "{ran}");

@@ -21,13 +21,30 @@ pub struct Role {
     /// How to read the installed version: a step that prints it on its first line. The profile's verb `version`
     /// when left out.
     pub version: Option<StepDoc>,
+    /// How to read the head of the data's migrations: a step that prints it on its first line, and fails where it
+    /// cannot tell. Read before and after the steps: where it has not moved, a failed host is taken back by itself.
+    /// The profile's verb `migration` when left out.
+    pub migration: Option<StepDoc>,
+    /// How to read when the newest data was written: a step that prints it on its first line. Shown beside the
+    /// backup's time before anybody approves a restore. The profile's verb `newest` when left out.
+    pub newest: Option<StepDoc>,
     /// Bring a host to another version.
     pub upgrade: Vec<StepDoc>,
     /// Save the host's data.
     pub backup: Vec<StepDoc>,
-    /// Put saved data back.
+    /// Put saved data back. At least one step must require the receipt of the backup, by the name of the step that
+    /// made it: `requires = [{ receipt = "..." }]`.
     pub restore: Vec<StepDoc>,
-    /// Take a finished upgrade back.
+    /// What happens by itself on a host that fails after its data was changed, before a person is asked: stop the
+    /// broken release or keep traffic off it, keep logs and a dump of the data as it is now. What these steps undo
+    /// is taken back on the way on.
+    pub incident: Vec<StepDoc>,
+    /// Copies the data as it is now, before a restore puts other data in its place. Must leave a receipt.
+    pub safety_copy: Vec<StepDoc>,
+    /// How `[[restore]]` itself keeps what it replaces, in words. Either this or `[[safety-copy]]` must be there
+    /// where there is a `[[restore]]`.
+    pub restore_keeps: Option<String>,
+    /// Take a finished upgrade back, beyond what the undos of its steps do: traffic, schema. Run before them.
     pub rollback: Vec<StepDoc>,
     /// Install the product where it is not.
     pub deploy: Vec<StepDoc>,

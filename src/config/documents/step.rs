@@ -64,8 +64,12 @@ pub struct StepDoc {
     pub when: Option<String>,
     /// Run the step once for each hop of the path instead of once in all. Read, and not yet acted on.
     pub once_per_hop: Option<bool>,
-    /// Receipts of earlier steps without which this one does not start.
+    /// Receipts of earlier steps without which this one does not start. A receipt counts only where it says what
+    /// verified it (`verified`); a `file` in it must still be there with its `size` and `sha256`. Its values are the
+    /// variables `LONGSHORE_RECEIPT_FILE` and so on of the step.
     pub requires: Vec<Requirement>,
+    /// Why a step that changes data needs no backup. The plan says it, and warns.
+    pub unprotected: Option<String>,
 }
 
 impl StepDoc {

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::{
     Findings,
-    steps::{Setting, Steps},
+    steps::{Data, Setting, Steps},
     vars,
 };
 use crate::{
@@ -49,16 +49,60 @@ pub fn role(project: &Project, folder: &RoleFolder, found: &mut Vec<Diagnostic>)
     if let Some(version) = &role.version {
         steps.one(&root.key("version"), version);
     }
-    for name in Role::ACTIONS {
-        if let Some(list) = role.action(name) {
-            steps.list(&root.key(name), list);
+    for (key, reading) in [("migration", &role.migration), ("newest", &role.newest)] {
+        if let Some(reading) = reading {
+            steps.one(&root.key(key), reading);
         }
     }
+    // What puts data back relies on what an upgrade left.
+    let left: Vec<&str> = role.upgrade.iter().filter_map(|step| step.name.as_deref()).collect();
+    let copied: Vec<&str> =
+        left.iter().copied().chain(role.safety_copy.iter().filter_map(|step| step.name.as_deref())).collect();
+    for name in Role::ACTIONS {
+        let Some(list) = role.action(name) else { continue };
+        match name {
+            "restore" => steps.list_after(&root.key(name), list, &copied, Data::Free),
+            "rollback" => steps.list_after(&root.key(name), list, &left, Data::Free),
+            _ => steps.list(&root.key(name), list),
+        }
+    }
+    steps.list_after(&root.key("incident"), &role.incident, &left, Data::Free);
+    steps.list_after(&root.key("safety-copy"), &role.safety_copy, &left, Data::Free);
+    restorable(role, source, steps.found);
     for (name, list) in &role.actions {
         steps.list(&root.key("actions").key(name), list);
     }
     steps.checks(&root.key("gate"), &role.gate);
     steps.checks(&root.key("check"), &role.check);
+}
+
+/// A restore puts back what a run itself saved, and destroys no only copy.
+fn restorable(role: &Role, source: &Source, found: &mut Findings<'_>) {
+    let root = KeyPath::root();
+    if role.restore.is_empty() {
+        for (key, there) in
+            [("safety-copy", !role.safety_copy.is_empty()), ("restore-keeps", role.restore_keeps.is_some())]
+        {
+            if there {
+                let message = format!("`{key}` is for a `[[restore]]`, and there is none");
+                found.error(source.key_place(&root.key(key)), message, None);
+            }
+        }
+        return;
+    }
+    let at = root.key("restore").index(0);
+    if role.restore.iter().all(|step| step.requires.is_empty()) && !role.upgrade.is_empty() {
+        let message = "the restore does not say which backup it puts back";
+        let hint =
+            "say `requires = [{ receipt = \"...\" }]` with the name of the upgrade's step that makes it".to_owned();
+        found.error(source.place(&at), message, Some(hint));
+    }
+    if role.safety_copy.is_empty() && role.restore_keeps.is_none() {
+        let message = "a restore must not destroy the only copy of the data it replaces";
+        let hint = "add `[[safety-copy]]` steps that leave a receipt, or say in `restore-keeps` how the restore itself \
+                    keeps the old data";
+        found.error(source.place(&at), message, Some(hint.to_owned()));
+    }
 }
 
 fn releases(releases: &Releases, source: &Source, found: &mut Findings<'_>) {

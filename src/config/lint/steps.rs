@@ -26,6 +26,15 @@ pub(super) struct Setting<'a> {
     pub is_verb: bool,
 }
 
+/// What is asked of steps that change data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Data {
+    /// They require a receipt.
+    Protected,
+    /// They come after the receipts, and put data back.
+    Free,
+}
+
 /// Judges steps.
 pub(super) struct Steps<'a, 'b, 'c> {
     pub setting: Setting<'a>,
@@ -35,11 +44,43 @@ pub(super) struct Steps<'a, 'b, 'c> {
 impl Steps<'_, '_, '_> {
     /// Judges a list of steps; a single one may stand at `path` without a list around it.
     pub fn list(&mut self, path: &KeyPath, steps: &[StepDoc]) {
-        let mut earlier = Vec::new();
+        self.list_after(path, steps, &[], Data::Protected);
+    }
+
+    /// Judges steps that may rely on receipts of the steps called `before`.
+    pub fn list_after(&mut self, path: &KeyPath, steps: &[StepDoc], before: &[&str], data: Data) {
+        let mut earlier = before.to_vec();
         for (index, step) in steps.iter().enumerate() {
             let at = item(self.setting.source, path, index);
             self.step(&at, step, &earlier, false);
+            if data == Data::Protected {
+                self.protected(&at, step);
+            }
             earlier.extend(step.name.as_deref());
+        }
+    }
+
+    /// A step that changes data says what that data can be put back from.
+    fn protected(&mut self, at: &KeyPath, step: &StepDoc) {
+        let passes = step.effect.is_some_and(Effect::passes_no_return);
+        let source = self.setting.source;
+        if passes && !self.setting.is_verb && step.requires.is_empty() && step.unprotected.is_none() {
+            let message = "a step that changes data requires the receipt of a backup";
+            let hint = "say `requires = [{ receipt = \"...\", younger-than = \"1h\" }]`, or `unprotected = \"...\"` \
+                        with the reason why none is needed";
+            self.found.error(source.key_place(&at.key("effect")), message, Some(hint.to_owned()));
+        }
+        let Some(reason) = &step.unprotected else { return };
+        let place = source.key_place(&at.key("unprotected"));
+        if reason.trim().is_empty() {
+            let hint = "say in a few words why no backup is needed".to_owned();
+            self.found.error(source.place(&at.key("unprotected")), "`unprotected` needs a reason", Some(hint));
+        } else if !step.requires.is_empty() {
+            let message = "a step that requires a receipt is not unprotected";
+            self.found.error(place, message, Some("keep `requires` or `unprotected`".to_owned()));
+        } else if step.effect.is_some_and(|effect| !effect.passes_no_return()) {
+            let message = "only a step that changes data can be unprotected";
+            self.found.error(place, message, Some("take `unprotected` out".to_owned()));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{DoneStep, Stopped, Turn};
+use super::{DoneStep, Ended, Stopped, Turn};
 use crate::{
     durable::MOST_STEPS,
     engine::{
@@ -47,8 +47,11 @@ impl Turn<'_> {
         let mut left_unknown = past.as_ref();
         loop {
             let begun_any = !batch.ran.is_empty() || batch.again;
+            // What is only heard of now, after the run was taken up again, may have ended long ago.
+            let late = past.as_ref().and_then(|past| past.segment.as_ref()).filter(|_| !batch.started);
+            let ended = late.map_or_else(|| Ended::Now(Instant::now()), |sent| Ended::Before(sent.sent));
             for Ran { index, outcome, receipt, start } in std::mem::take(&mut batch.ran) {
-                let done = DoneStep { index, receipt, ended: Some(Instant::now()), changed: false };
+                let done = DoneStep { index, receipt, ended, changed: false };
                 match &outcome {
                     StepOutcome::Changed => {
                         changed = true;
@@ -100,24 +103,20 @@ impl Turn<'_> {
                         continue;
                     }
                     Resolved::Failed(failure) => {
-                        self.done.push(DoneStep {
-                            index: next,
-                            receipt: Receipt::default(),
-                            ended: None,
-                            changed: true,
-                        });
+                        self.done.push(DoneStep { index: next, receipt: Receipt::default(), ended, changed: true });
                         return Ok(Steps::Failed(self.name_step(next, &failure)));
                     }
                     Resolved::Unknown(failure) => return Ok(Steps::Unknown(self.name_step(next, &failure))),
                 }
             }
-            if let Some(failure) = self.missing_receipt(step) {
-                return Ok(Steps::Failed(self.name_step(next, &failure)));
-            }
+            let proof = match self.proof(step) {
+                Ok(proof) => proof,
+                Err(failure) => return Ok(Steps::Failed(failure)),
+            };
             batch = match step.action.kind().work() {
                 Work::Host(_) => {
                     let end = next + self.segment_length(next);
-                    worker.run_segment(self.of, next..end, link).await?
+                    worker.run_segment(&self.of.steps[next..end], next, &proof, link).await?
                 }
                 Work::Controller(work) => {
                     let ran = worker.run_attached(step, next, work, past.as_ref(), link).await?;
@@ -143,11 +142,12 @@ impl Turn<'_> {
         let stood = steps.filter_map(|(index, step)| {
             let state = past.steps.get(&step.id)?;
             // What was refused did not begin.
-            let begun = |failure: &Failure| failure.class != FailureClass::Refused;
+            let begun = |failure: &Failure| !matches!(failure.class, FailureClass::Refused | FailureClass::Gate);
             let half = state.outcome.as_ref().and_then(StepOutcome::failure).is_some_and(begun);
             let changed = state.undo != UndoState::Undone && (state.stands() || half);
             let proves = state.outcome == Some(StepOutcome::Unchanged) && !state.receipt.is_empty();
-            (changed || proves).then(|| DoneStep { index, receipt: state.receipt.clone(), ended: None, changed })
+            let ended = Ended::Before(state.ended.unwrap_or(state.started));
+            (changed || proves).then(|| DoneStep { index, receipt: state.receipt.clone(), ended, changed })
         });
         stood.collect()
     }

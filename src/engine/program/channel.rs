@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     Ran, Start, Worker,
-    ending::not_durable,
+    ending::{not_durable, unless_refused},
     jobs::{Job, JobEnd},
     ran,
     tell::{LastLine, hidden, kept_lines, secrets_in},
@@ -117,8 +117,10 @@ impl Worker {
                     };
                     StepOutcome::Failed { failure: Failure::new(FailureClass::Step, what).output(output.clone()) }
                 };
+                let receipt = attached::receipt(&end.ended.out);
                 let start = if end.cannot_tell { Start::Never } else { Start::Begun };
-                (JobEnd { outcome, receipt: attached::receipt(&end.ended.out), doubt: None, start }, output)
+                let (outcome, start) = unless_refused(&receipt, (outcome, start));
+                (JobEnd { outcome, receipt, doubt: None, start }, output)
             }
             Err(error) => {
                 let failure = to_failure(&error, host);

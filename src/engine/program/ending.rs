@@ -3,8 +3,11 @@
 use super::Start;
 use crate::{
     durable::{Doubt, Ending, Refusal},
-    engine::{host::Stopped, link::LinkError},
-    model::{Failure, FailureClass, HostOutcome, StepOutcome},
+    engine::{
+        host::{REFUSED, Stopped},
+        link::LinkError,
+    },
+    model::{Failure, FailureClass, HostOutcome, Receipt, StepOutcome},
     plan::PlannedStep,
 };
 
@@ -63,6 +66,19 @@ pub(super) fn outcome(ending: &Ending, output: &[String]) -> Option<(StepOutcome
                 }
             }
         }
+    }
+}
+
+/// The outcome of a program, unless it refused to begin because what it relies on does not hold.
+pub(super) fn unless_refused(receipt: &Receipt, (outcome, start): (StepOutcome, Start)) -> (StepOutcome, Start) {
+    match (receipt.get(REFUSED), &outcome) {
+        (Some(why), StepOutcome::Failed { .. }) => {
+            let failure = Failure::new(FailureClass::Gate, why)
+                .because("nothing was begun: what the step relies on does not hold")
+                .hint("look at that file; a new run makes a new backup");
+            (StepOutcome::Failed { failure }, Start::Never)
+        }
+        _ => (outcome, start),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Start, Worker,
     channel::MOST_CONNECTIONS,
-    ending::{left_under_way, outcome},
+    ending::{left_under_way, outcome, unless_refused},
     tell::{LastLine, hidden, hidden_receipt, kept_lines, secrets_in, secrets_named},
 };
 use crate::{
@@ -301,6 +301,7 @@ impl Worker {
                     }
                     _ => outcome,
                 };
+                let (outcome, start) = unless_refused(&end.receipt, (outcome, start));
                 let doubt = if let Ending::Unknown { why } = ending { Some(*why) } else { None };
                 if !std::mem::replace(&mut begun[index], true) {
                     self.started(job).await?;
@@ -352,6 +353,7 @@ impl Worker {
             name: job.step.name.clone(),
             effect: job.step.effect,
             attempt: job.attempt.number,
+            part: job.step.part,
         };
         Ok(self.means.recorder.record(Some(&self.host), what).await?)
     }

@@ -9,14 +9,14 @@ mod jobs;
 mod settle;
 mod tell;
 
-use std::{collections::BTreeMap, ops::Range};
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
 use super::{
     Means, Stop,
     hold::{Holds, Leaves, Manner},
-    host::Stopped,
+    host::{Proof, Stopped},
     link::Link,
 };
 use crate::{
@@ -115,17 +115,20 @@ impl Worker {
     /// Runs consecutive host programs. Ends at the first that does not end well, or when asked to stop.
     pub(super) async fn run_segment(
         &mut self,
-        of: &HostPlan,
-        steps: Range<usize>,
+        planned: &[PlannedStep],
+        first: usize,
+        proof: &Proof,
         link: &mut Link,
     ) -> Result<Batch, Stopped> {
-        let first = steps.start;
-        let planned = &of.steps[steps];
         let deadline = planned[0].retry.as_ref().map(|retry| Instant::now() + retry.within.0);
         loop {
             let mut jobs = Vec::new();
-            for step in planned {
-                let Work::Host(program) = step.action.kind().work() else { continue };
+            for (offset, step) in planned.iter().enumerate() {
+                let Work::Host(mut program) = step.action.kind().work() else { continue };
+                if offset == 0 {
+                    program.act = proof.before(&program.act);
+                    program.look = program.look.map(|look| format!("{}{look}", proof.values));
+                }
                 let attempt = self.next_attempt(step, false);
                 jobs.push(Job { step, attempt, program, is_undo: false, announced: false });
             }

@@ -16,7 +16,7 @@ use super::{Control, Means, Mode, Promoter, Secrets, Stop, apply, resume};
 use crate::{
     config::documents::{AfterData, BeforeData, Promote, Scope},
     event::{Event, Happening, RecordError, Recorder, RunState},
-    model::{Effect, ExitCode, HostName, HostOutcome, RunId, Secret, SecretId, SecretSource, Span, StepId},
+    model::{Effect, ExitCode, HostName, HostOutcome, RunId, Secret, SecretId, SecretSource, Span, StepId, StepPart},
     plan::{FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Purpose, Rollout, Wave},
     transport::{
         Exec, Program, Target, Transport, TransportError, Way,
@@ -114,6 +114,7 @@ impl Bench {
             owner: "anna@laptop".to_owned(),
             local: folder.path().to_path_buf(),
             connect_within: Duration::from_secs(5),
+            now: Arc::new(|| Timestamp::UNIX_EPOCH),
         };
         Self { notes, means, stop, pause, folder }
     }
@@ -158,6 +159,10 @@ fn bare_step(text: &str) -> PlannedStep {
         repeat_safe: true,
         retry: None,
         requires: Vec::new(),
+        unprotected: None,
+        backward_compatible: false,
+        part: StepPart::Main,
+        takes_back: None,
     }
 }
 

@@ -7,8 +7,8 @@ use super::refusal::Refusal;
 use crate::{
     event::{Happening, HostLine, Phase, SentStep},
     model::{
-        Effect, ExitCode, Failure, FailureClass, HostName, HostOutcome, Receipt, Span, StepId, StepOutcome, Verdict,
-        Version,
+        Approval, Effect, ExitCode, Failure, FailureClass, HostName, HostOutcome, Receipt, Span, StepId, StepOutcome,
+        StepPart, Verdict, Version, Way,
     },
 };
 
@@ -39,6 +39,15 @@ pub struct HostState {
     pub undo_attempts: IndexMap<StepId, u32>,
     /// The ad-hoc command, where there was one.
     pub command: Option<CommandState>,
+    /// What began the latest incident: the failure after data was changed.
+    pub incident: Option<Failure>,
+    /// The incident's steps have not come to their end.
+    pub incident_open: bool,
+    /// How many incidents there were.
+    pub incidents: u32,
+    /// How a person said that the held host goes on, until it came to an end that way.
+    pub way: Option<Way>,
+    pub approvals: Vec<Approval>,
     /// What began the unwinding.
     pub unwound_for: Option<Failure>,
     pub outcome: Option<HostOutcome>,
@@ -54,6 +63,10 @@ pub struct HostState {
 pub struct SentSegment {
     pub name: String,
     pub steps: Vec<SentStep>,
+    /// Longest ago that any of it can have ended.
+    pub sent: Timestamp,
+    /// The run was taken up again since: what is heard of it may have happened long ago.
+    pub taken_up: bool,
 }
 
 /// What a host is doing.
@@ -94,6 +107,12 @@ pub struct StepState {
     /// 0 for a step that was skipped before it began.
     pub attempt: u32,
     pub started: Timestamp,
+    /// When it ended, or before: what its age is counted from.
+    pub ended: Option<Timestamp>,
+    /// What the step belongs to.
+    pub part: StepPart,
+    /// The incident of which it is a part, counted from 1.
+    pub incident: u32,
     /// `None` while it runs.
     pub outcome: Option<StepOutcome>,
     pub took: Option<Span>,
@@ -172,6 +191,11 @@ impl HostState {
             segment: None,
             undo_attempts: IndexMap::new(),
             command: None,
+            incident: None,
+            incident_open: false,
+            incidents: 0,
+            way: None,
+            approvals: Vec::new(),
             unwound_for: None,
             outcome: None,
             failure: None,
@@ -184,14 +208,17 @@ impl HostState {
     /// Counts the steps that ended well, skipped ones included, and were not taken back.
     pub fn steps_done(&self) -> usize {
         let done = |step: &&StepState| {
-            step.outcome.as_ref().is_some_and(StepOutcome::is_good) && step.undo != UndoState::Undone
+            step.part.is_main()
+                && step.outcome.as_ref().is_some_and(StepOutcome::is_good)
+                && step.undo != UndoState::Undone
         };
         self.steps.values().filter(done).count()
     }
 
     /// Counts the steps that ended well, taken back or not: how far the host came.
     pub fn steps_reached(&self) -> usize {
-        self.steps.values().filter(|step| step.outcome.as_ref().is_some_and(StepOutcome::is_good)).count()
+        let good = |step: &&StepState| step.part.is_main() && step.outcome.as_ref().is_some_and(StepOutcome::is_good);
+        self.steps.values().filter(good).count()
     }
 
     /// Returns the step that runs, with its position from 1.
@@ -229,6 +256,9 @@ impl HostState {
     pub(super) fn take_up(&mut self) {
         if self.unwinding().is_none() {
             self.unwound_for = None;
+        }
+        if let Some(segment) = &mut self.segment {
+            segment.taken_up = true;
         }
         self.outcome = None;
         self.failure = None;
@@ -327,7 +357,8 @@ impl HostState {
                 for sent in steps.iter().filter(|sent| sent.undo) {
                     self.undo_attempts.insert(sent.step.clone(), sent.attempt);
                 }
-                self.segment = Some(SentSegment { name: segment.clone(), steps: steps.clone() });
+                self.segment =
+                    Some(SentSegment { name: segment.clone(), steps: steps.clone(), sent: at, taken_up: false });
             }
             Happening::StepFound { step, attempt, done, evidence } => {
                 let refusal = Refusal::StepNotBegun { host: name.clone(), step: step.clone() };
@@ -354,8 +385,13 @@ impl HostState {
                 self.ended = None;
                 self.activity = Activity::Unwinding;
             }
+            Happening::IncidentStarted { failure } => self.begin_incident(name, failure)?,
+            Happening::WayChosen { way, .. } => self.way = Some(*way),
+            Happening::Approved { approval } => self.approvals.push(approval.clone()),
             Happening::UndoStarted { step, .. } => {
-                if self.unwound_for.is_none() {
+                // What an incident did is taken back on the way forward, too.
+                let of_incident = self.steps.get(step).is_some_and(|state| state.part == StepPart::Incident);
+                if self.unwound_for.is_none() && !of_incident {
                     return Err(Refusal::NotUnwinding(name.clone()));
                 }
                 let refusal = Refusal::StepNotBegun { host: name.clone(), step: step.clone() };
@@ -371,7 +407,7 @@ impl HostState {
                 let running = |state: &&mut StepState| state.undo == UndoState::Running;
                 let state = self.steps.get_mut(step).filter(running).ok_or(refusal)?;
                 state.undo = failure.clone().map_or(UndoState::Undone, UndoState::Failed);
-                self.activity = Activity::Unwinding;
+                self.activity = if self.unwound_for.is_some() { Activity::Unwinding } else { Activity::Ready };
             }
             Happening::LinkLost { .. } => {
                 if self.outcome.is_none() {
@@ -409,7 +445,7 @@ impl HostState {
     }
 
     fn start_step(&mut self, host: &HostName, at: Timestamp, what: &Happening) -> Result<(), Refusal> {
-        let Happening::StepStarted { step, name, effect, attempt } = what else { return Ok(()) };
+        let Happening::StepStarted { step, name, effect, attempt, part } = what else { return Ok(()) };
         if self.unwound_for.is_some() {
             return Err(Refusal::Unwinding(host.clone()));
         }
@@ -421,7 +457,9 @@ impl HostState {
             return Err(Refusal::Attempt { host: host.clone(), step: step.clone(), attempt: *attempt });
         }
         let good = |known: &StepState| known.outcome.as_ref().is_some_and(StepOutcome::is_good);
-        if known.is_some_and(|known| good(known) && known.undo != UndoState::Undone) {
+        // Evidence is kept of every incident anew.
+        let anew = known.is_some_and(|known| known.part == StepPart::Incident && known.incident < self.incidents);
+        if known.is_some_and(|known| good(known) && known.undo != UndoState::Undone) && !anew {
             return Err(Refusal::StepEnded { host: host.clone(), step: step.clone() });
         }
         self.steps.insert(
@@ -431,6 +469,9 @@ impl HostState {
                 effect: Some(*effect),
                 attempt: *attempt,
                 started: at,
+                ended: None,
+                part: *part,
+                incident: if *part == StepPart::Incident { self.incidents } else { 0 },
                 outcome: None,
                 took: None,
                 receipt: Receipt::default(),
@@ -439,7 +480,7 @@ impl HostState {
                 undo: UndoState::None,
             },
         );
-        self.steps_total = self.steps_total.max(self.steps.len());
+        self.count_steps();
         self.activity = Activity::Step { step: step.clone(), since: at };
         Ok(())
     }
@@ -454,6 +495,9 @@ impl HostState {
                 effect: None,
                 attempt: 0,
                 started: at,
+                ended: None,
+                part: StepPart::Main,
+                incident: 0,
                 outcome: Some(outcome.clone()),
                 took: Some(*took),
                 receipt: receipt.clone(),
@@ -462,7 +506,7 @@ impl HostState {
                 undo: UndoState::None,
             };
             self.steps.insert(step.clone(), skipped);
-            self.steps_total = self.steps_total.max(self.steps.len());
+            self.count_steps();
             return Ok(());
         }
         let refusal = Refusal::StepNotBegun { host: host.clone(), step: step.clone() };
@@ -473,6 +517,9 @@ impl HostState {
         if state.attempt != *attempt {
             return Err(Refusal::Attempt { host: host.clone(), step: step.clone(), attempt: *attempt });
         }
+        let late = self.segment.as_ref().filter(|sent| sent.taken_up && sent.steps.iter().any(|one| one.step == *step));
+        let after_start = state.started.checked_add(took.0).unwrap_or(at);
+        state.ended = Some(late.map_or(at.min(after_start), |sent| sent.sent));
         state.outcome = Some(outcome.clone());
         state.took = Some(*took);
         state.receipt = receipt.clone();
@@ -497,6 +544,7 @@ impl HostState {
         if self.started.is_none() && outcome.is_good() {
             return Err(Refusal::OutcomeWithoutTurn { host: name.clone(), outcome });
         }
+        self.end_way(outcome);
         self.outcome = Some(outcome);
         self.failure = failure.cloned().or_else(|| self.unwound_for.clone());
         self.before = before.cloned().or(self.before.take());

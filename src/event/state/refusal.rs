@@ -47,6 +47,8 @@ pub enum Refusal {
     Unwinding(HostName),
     #[error("`{0}` is not being taken back")]
     NotUnwinding(HostName),
+    #[error("the incident of `{0}` is not over")]
+    IncidentTwice(HostName),
     #[error("attempt {attempt} of step {step} on `{host}` is not the next one")]
     Attempt { host: HostName, step: StepId, attempt: u32 },
     #[error("step {step} on `{host}` has not begun")]

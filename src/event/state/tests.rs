@@ -8,7 +8,7 @@ use crate::{
         Phase,
         story::{Story, host},
     },
-    model::{Failure, FailureClass, StepOutcome},
+    model::{Failure, FailureClass, StepOutcome, StepPart},
 };
 
 /// Reads the samples that earlier versions stored.
@@ -215,6 +215,7 @@ fn a_failed_step_may_be_tried_again_and_only_as_the_next_attempt() {
         name: "Fetch images".to_owned(),
         effect: crate::model::Effect::Read,
         attempt,
+        part: StepPart::Main,
     };
     story.say("a", attempt(2));
     assert_eq!(story.fold().hosts[&host("a")].steps[&Story::id(0)].attempt, 2);

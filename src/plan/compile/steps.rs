@@ -10,8 +10,8 @@ use crate::{
         documents::{RoleCheck, StepDoc},
         suggest, template,
     },
-    model::{Effect, Span, StepId},
-    plan::{PlannedCheck, PlannedStep, PlannedUndo, Purpose},
+    model::{Effect, Span, StepId, StepPart},
+    plan::{PlannedCheck, PlannedStep, PlannedUndo, Purpose, Requirement},
     steps::{Action, Undoing},
 };
 
@@ -81,9 +81,19 @@ impl Compiler<'_> {
                 // The whole verb has one undo: it runs when the first of its parts is taken back, which is last.
                 step.undo = if offset == 0 { undo.clone() } else { PlannedUndo::Nothing };
             }
+            step.backward_compatible =
+                step.effect.passes_no_return() && holds(&scope.vars.scope, "release.backward-compatible");
             if offset == 0 {
                 step.requires.extend(doc.requires.iter().cloned());
+            } else if step.effect.passes_no_return() {
+                // Old enough at the verb's start is old enough for all of it; that it is still there is asked again.
+                step.requires.extend(
+                    doc.requires
+                        .iter()
+                        .map(|needed| Requirement { receipt: needed.receipt.clone(), younger_than: None }),
+                );
             }
+            step.unprotected = doc.unprotected.clone().or_else(|| step.unprotected.take());
         }
     }
 
@@ -145,6 +155,10 @@ impl Compiler<'_> {
             repeat_safe,
             retry: doc.retry.clone(),
             requires: doc.requires.clone(),
+            unprotected: doc.unprotected.clone(),
+            backward_compatible: effect.passes_no_return() && holds(&scope.vars.scope, "release.backward-compatible"),
+            part: StepPart::Main,
+            takes_back: None,
             action,
         })
     }
@@ -204,7 +218,7 @@ impl Compiler<'_> {
 }
 
 /// Whether a variable is set and not false, empty or zero; `!name` the other way round.
-fn holds(scope: &template::Scope, condition: &str) -> bool {
+pub(super) fn holds(scope: &template::Scope, condition: &str) -> bool {
     let (name, wanted) = condition.strip_prefix('!').map_or((condition, true), |name| (name, false));
     let mut parts = name.trim().split('.');
     let first = parts.next().and_then(|part| scope.get(part));

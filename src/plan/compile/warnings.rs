@@ -45,6 +45,16 @@ pub(super) fn warnings(
             "step `{step}` has no undo (on {count} hosts): a host that fails after it is not fully taken back"
         ));
     }
+    let mut unprotected = IndexMap::<(&str, &str), usize>::new();
+    for step in plans.values().flat_map(|plan| &plan.steps).filter(|step| step.effect.passes_no_return()) {
+        if let (Some(reason), true) = (&step.unprotected, step.requires.is_empty()) {
+            *unprotected.entry((&step.name, reason)).or_default() += 1;
+        }
+    }
+    for ((step, reason), count) in unprotected {
+        let hosts = if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") };
+        warnings.push(format!("step `{step}` changes data without a backup (on {hosts}): {reason}"));
+    }
     if plans.values().any(|plan| !plan.steps.is_empty() && plan.checks.is_empty()) {
         warnings.push("some hosts have no health check: their success means only that the steps ended well".to_owned());
     }

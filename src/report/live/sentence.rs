@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::board::phase_word;
 use crate::{
     event::{Event, Happening, HostState, Phase, RunState, StepState, UndoState},
-    model::{Effect, Failure, HostOutcome, StepId, StepOutcome, Verdict},
+    model::{Effect, Failure, HostOutcome, StepId, StepOutcome, StepPart, Verdict},
     report::{
         exec::ending,
         page::{Page, Tone, cell, line},
@@ -83,6 +83,16 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
                 }
             };
             format!("{} {}: {ended}", position(host, step), step_name(host, step))
+        }
+        Happening::IncidentStarted { failure } => {
+            let what = page.paint(Tone::Bad, "failed after data was changed");
+            format!("{what}: {}; what the role prepared for that is done now", line(&failure.message, LONGEST))
+        }
+        Happening::WayChosen { way, by } => format!("{} was chosen by {}", way, cell(by)),
+        Happening::Approved { approval } => {
+            let backup = approval.backup.map(|at| format!(" of the backup of {at}")).unwrap_or_default();
+            let how = if approval.how == "typed" { "at a terminal" } else { "in a file of approvals" };
+            format!("{}{backup} was approved by {} {how}", cell(&approval.action), cell(&approval.by))
         }
         Happening::UnwindStarted { failure } => {
             // The causes stand with the step or the check that failed, a line or two above.
@@ -184,8 +194,14 @@ fn without_step(failure: &Failure, host: Option<&HostState>, step: &StepId) -> S
 }
 
 fn position(host: Option<&HostState>, step: &StepId) -> String {
-    let found = host.and_then(|host| Some((host.steps.get_index_of(step)? + 1, host.steps_total)));
-    found.map_or_else(|| "step".to_owned(), |(index, total)| format!("step {index}/{total}"))
+    let Some(found) = host.and_then(|host| Some((host, host.steps.get_full(step)?))) else { return "step".to_owned() };
+    let (host, (index, _, state)) = found;
+    match state.part {
+        StepPart::Main => format!("step {}/{}", index + 1, host.steps_total),
+        StepPart::Incident => "incident:".to_owned(),
+        StepPart::SafetyCopy => "safety copy:".to_owned(),
+        StepPart::Restore => "restore:".to_owned(),
+    }
 }
 
 fn step_name(host: Option<&HostState>, step: &StepId) -> String {
