@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    model::{KeptBy, Receipt, StepId},
+    model::{KeptBy, Receipt, RunId, StepId},
     transport::{Captured, Stream},
 };
 
@@ -79,6 +79,18 @@ impl Attempt {
     }
 }
 
+/// The name of an attempt's work outside of its processes: `$LONGSHORE_WORK`.
+///
+/// Good for a container's label, the name of a unit, `PGAPPNAME` (63 bytes); no other attempt of any run has it.
+pub fn work_label(run: &RunId, attempt: &Attempt) -> String {
+    // A step's id begins with its position, so its beginning is unique in the run.
+    let step: String = attempt.step.as_str().chars().take(20).collect();
+    let number = attempt.directory();
+    let number = number.rsplit('.').next().unwrap_or_default();
+    let run: String = run.as_str().chars().take(30).collect();
+    format!("{run}.{}.{number}", step.trim_end_matches('-'))
+}
+
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.directory())
@@ -91,6 +103,17 @@ pub struct Segment {
     /// `[a-z0-9-]{1,64}`. New for every launch, also when the same attempts are sent again.
     pub id: String,
     pub steps: Vec<SegmentStep>,
+}
+
+/// Work that a step starts outside of its own processes, where no lock shows that it lives.
+///
+/// Both are programs for `sh`, which see `$LONGSHORE_WORK` and the step's folder, and no secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// Exit 0: some of it lives; 1: none does; anything else cannot tell, and counts as living.
+    pub alive: String,
+    /// Stops it. May run more than once.
+    pub stop: String,
 }
 
 /// One step of a segment.
@@ -110,12 +133,23 @@ pub struct SegmentStep {
     /// The programs work in the folder of a step of an earlier run on the same install: its undo, say.
     /// `None`: in the step's own.
     pub keep_of: Option<KeptBy>,
+    /// What it starts outside of its processes: while that lives the attempt lingers, and limit and cancel stop it.
+    pub outside: Option<Outside>,
 }
 
 impl SegmentStep {
     pub fn new(attempt: Attempt, act: impl Into<String>, limit: Duration) -> Self {
         let act = act.into();
-        Self { attempt, look: None, act, limit, secrets: Vec::new(), leaves_running: false, keep_of: None }
+        Self {
+            attempt,
+            look: None,
+            act,
+            limit,
+            secrets: Vec::new(),
+            leaves_running: false,
+            keep_of: None,
+            outside: None,
+        }
     }
 
     #[must_use]
@@ -301,6 +335,16 @@ mod tests {
     fn an_install_key_depends_on_every_word_and_on_their_borders() {
         assert_ne!(InstallKey::of(&["a", "bc"]), InstallKey::of(&["ab", "c"]));
         assert_eq!(InstallKey::of(&["/srv/fovea"]).as_str().len(), 32);
+    }
+
+    #[test]
+    fn a_work_label_fits_everywhere_and_tells_attempts_apart() {
+        let run = RunId::from_text("01arz3ndektsv4rrffq69g5fav").expect("run");
+        let step = StepId::new(0, "Restore into a database beside the live one");
+        let label = work_label(&run, &Attempt::act(step.clone(), 123));
+        assert_eq!(label, "01arz3ndektsv4rrffq69g5fav.01-restore-into-a-da.123");
+        assert!(label.len() <= 63);
+        assert!(work_label(&run, &Attempt::undo(step, 123)).ends_with(".undo123"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 # Goes on only while nothing of the run lives; under the mutex, so that nothing of it starts meanwhile.
 at_rest() {
   enter
-  for lock in "$D"/*/alive; do if held "$lock"; then fail stillruns "$RUN"; fi; done
+  for lock in "$D"/*/alive; do if lives "${lock%/alive}"; then fail stillruns "$RUN"; fi; done
   mkdir -p "$ROOT/trash" || fail nospace "$ROOT"
 }
 # Removes what is in the trash, a few at a time: a closing does not take long because others were many.
@@ -20,7 +20,7 @@ shrink() {
   [ -e "$A/start" ] || return 0
   result "$A"
   case $RESULT in '' | lost) return 0 ;; esac
-  if held "$A/alive"; then return 0; fi
+  if lives "$A"; then return 0; fi
   if [ -s "$A/out" ]; then
     LC_ALL=C sed -n '/^longshore-receipt /p' "$A/out" "$A/out.tail" 2>/dev/null | head -c 65536 >"$A/out.new" &&
       mv -f "$A/out.new" "$A/out" || return 0
@@ -66,7 +66,7 @@ expire() {
     marked='' at=0
     read -r marked at <"$mark"
     [ "$marked" != "$boot" ] || [ $((UP - at)) -ge 2592000 ] || continue
-    for lock in "$old"/*/alive; do if held "$lock"; then continue 2; fi; done
+    for lock in "$old"/*/alive; do if lives "${lock%/alive}"; then continue 2; fi; done
     mv "$old" "$ROOT/trash/${old##*/}.$$" && expired=$((expired + 1))
   done
   [ $expired = 0 ] || fs "$K/runs" "$ROOT/trash"

@@ -33,6 +33,11 @@ cancel() {
     if [ "$UP" -ge $hard ]; then signal_holders KILL "$A/alive"; fi
     nap
   done
+  if outside_lives "$A"; then
+    stop_outside "$A"
+    uptime; give_up=$((UP + GRACE + 1))
+    while outside_lives "$A"; do uptime; [ "$UP" -lt $give_up ] || break; nap; done
+  fi
   judge "$A"
   say "state $1 $STATE ${RESULT:--} - -"
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Attempt, DurableError, HostSide, Lease, Segment, SegmentEnd, SegmentStep, StepNews,
+    Attempt, DurableError, HostSide, Lease, Outside, Segment, SegmentEnd, SegmentStep, StepNews,
+    attempt::work_label,
     follow::{FOLLOW, Following, Reader},
     wire::{STATE, Script, check_name, check_program, garbled},
 };
@@ -71,9 +72,10 @@ impl HostSide {
         let nonce = script.nonce().to_owned();
         let mut exec = self.exec(script);
         exec.secrets = secrets.to_vec();
-        // Steps that wait for each other, each with its grace; the host's own limits come first.
+        // Steps that wait for each other, each with its grace and with what stops its work outside; the host's
+        // own limits come first.
         let steps = u32::try_from(following.len()).unwrap_or(u32::MAX);
-        exec.timeout = Some(limits + (3 * self.grace + Duration::from_secs(30)).saturating_mul(steps));
+        exec.timeout = Some(limits + (3 * self.grace + Duration::from_secs(75)).saturating_mul(steps));
         exec.keep = 16 * 1024;
         let mut reader = Reader::new(question, nonce, following, on);
         let ended = self.session.run(exec, &mut reader).await?;
@@ -108,7 +110,11 @@ impl HostSide {
         script = script.call("prepare", &names);
         for step in &segment.steps {
             check_name(step.attempt.step.as_str())?;
-            for (file, text) in [("look", step.look.as_deref()), ("act", Some(step.act.as_str()))] {
+            let outside = step.outside.as_ref().map(|outside| self.outside_texts(step, outside));
+            let (alive, stop) = outside.as_ref().map_or((None, None), |(alive, stop)| (Some(alive), Some(stop)));
+            for (file, text) in
+                [("look", step.look.as_ref()), ("act", Some(&step.act)), ("outside", alive), ("outside-stop", stop)]
+            {
                 if let Some(text) = text {
                     check_program(&step.attempt, text)?;
                     script = put(script, &format!("{}/{file}", step.attempt), text);
@@ -117,7 +123,7 @@ impl HostSide {
         }
         let folder = format!("{}.segment", segment.id);
         // The wrapper is made on the host out of what the host knows: where its state is, its umask.
-        let steps: Vec<String> = segment.steps.iter().map(|step| step_word(step, secrets)).collect();
+        let steps: Vec<String> = segment.steps.iter().map(|step| self.step_word(step, secrets)).collect();
         let head = [("TOKEN", lease.token.to_string()), ("CAP", SPOOL.to_string()), ("STEPS", steps.join(" "))]
             .map(|(name, value)| format!("{name}={}\n", quote(&value)))
             .concat();
@@ -125,24 +131,46 @@ impl HostSide {
         let body = format!("{head}{STATE}{WRAPPER}");
         let length = (comment.len() + body.len()).to_string();
         script = script.call("put_wrapper", &[&format!("{folder}/wrapper"), &comment, &body, &length]);
-        Ok(put(script, &format!("{folder}/supervise"), SUPERVISE).add("start").add("follow"))
+        let supervise = format!("{STATE}{SUPERVISE}");
+        Ok(put(script, &format!("{folder}/supervise"), &supervise).add("start").add("follow"))
+    }
+}
+
+impl HostSide {
+    /// A step as the wrapper's `STEPS` names it.
+    fn step_word(&self, step: &SegmentStep, secrets: &[(String, Secret)]) -> String {
+        let seconds = step.limit.as_millis().div_ceil(1000).clamp(1, 31_536_000);
+        let hidden: Vec<&str> = secrets
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .filter(|name| !step.secrets.iter().any(|own| own == name))
+            .collect();
+        let keep = step.keep_of.as_ref().map(ToString::to_string).unwrap_or_default();
+        let work = work_label(&self.run, &step.attempt);
+        format!("{}:{seconds}:{}:{keep}:{work}:{}", step.attempt, yes(step.leaves_running), hidden.join(","))
+    }
+
+    /// The programs about a step's work outside of it, with what they go by: they also run long after the step.
+    fn outside_texts(&self, step: &SegmentStep, outside: &Outside) -> (String, String) {
+        let keep = match &step.keep_of {
+            Some(of) => format!("${{0%/runs/*}}/runs/{of}.keep"),
+            // The program is STEP.N/outside.
+            None => "${0%/*}; LONGSHORE_STEP_DIR=${LONGSHORE_STEP_DIR%.*}.keep".to_owned(),
+        };
+        let head = format!(
+            "LONGSHORE_STEP_DIR={keep}; LONGSHORE_RUN={} LONGSHORE_STEP={} LONGSHORE_ATTEMPT={} LONGSHORE_WORK={}\n\
+             export LONGSHORE_STEP_DIR LONGSHORE_RUN LONGSHORE_STEP LONGSHORE_ATTEMPT LONGSHORE_WORK\n",
+            self.run,
+            step.attempt.step,
+            step.attempt,
+            work_label(&self.run, &step.attempt)
+        );
+        (format!("{head}{}\n", outside.alive), format!("{head}{}\n", outside.stop))
     }
 }
 
 fn put(script: Script, file: &str, text: &str) -> Script {
     script.call("put", &[file, text, &text.len().to_string()])
-}
-
-/// A step as the wrapper's `STEPS` names it.
-fn step_word(step: &SegmentStep, secrets: &[(String, Secret)]) -> String {
-    let seconds = step.limit.as_millis().div_ceil(1000).clamp(1, 31_536_000);
-    let hidden: Vec<&str> = secrets
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .filter(|name| !step.secrets.iter().any(|own| own == name))
-        .collect();
-    let keep = step.keep_of.as_ref().map(ToString::to_string).unwrap_or_default();
-    format!("{}:{seconds}:{}:{keep}:{}", step.attempt, yes(step.leaves_running), hidden.join(","))
 }
 
 fn yes(answer: bool) -> &'static str {

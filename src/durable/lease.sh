@@ -17,9 +17,9 @@ write_lease() {
   mv -f "$K/lease.new" "$K/lease" || fail nospace "$K"
   fs "$K" || fail nosync "$K"
 }
-# Whether anything of run $1 runs now: a lock of a segment or of an attempt is held.
+# Whether anything of run $1 runs now: a lock of a segment or of an attempt is held, or work outside goes on.
 running() {
-  for lock in "$K/runs/$1"/*/alive; do held "$lock" && return 0; done
+  for lock in "$K/runs/$1"/*/alive; do lives "${lock%/alive}" && return 0; done
   return 1
 }
 # Whether the lease read is live for others than its own run. Sets FREE_IN, AGE and RUNS.

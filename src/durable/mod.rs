@@ -23,8 +23,8 @@ use crate::{
 
 pub use ability::{HostAbility, Scope};
 pub use attempt::{
-    Attempt, AttemptState, AttemptStatus, Doubt, Ending, InstallKey, Part, Refusal, Segment, SegmentEnd, SegmentStep,
-    StepEnd, StepNews,
+    Attempt, AttemptState, AttemptStatus, Doubt, Ending, InstallKey, Outside, Part, Refusal, Segment, SegmentEnd,
+    SegmentStep, StepEnd, StepNews, work_label,
 };
 pub use control::Closing;
 pub use error::{DurableError, LeaseError};

@@ -7,6 +7,23 @@ held() {
   if flock -n -s 5; then exec 5<&-; return 1; fi
   exec 5<&-
 }
+# Whether work that attempt directory $1 started outside of its processes lives: a container, a database session.
+# Who cannot tell counts as living. Once all of it was quiet, nothing is asked any more.
+outside_lives() {
+  [ -e "$1/outside" ] && [ -e "$1/start" ] && [ ! -e "$1/quiet" ] || return 1
+  ask_outside 10 "$1/outside"
+  [ $? != 1 ]
+}
+stop_outside() {
+  [ ! -e "$1/outside-stop" ] || ask_outside 30 "$1/outside-stop"
+}
+# Runs the program $2 for at most $1 seconds, out of reach of the signals meant for the step, without any lock.
+ask_outside() {
+  if command -v timeout >/dev/null 2>&1; then bound="timeout $1"; else bound=''; fi
+  $bound sh "$2" </dev/null >/dev/null 2>&1 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-
+}
+# Whether anything of the attempt in directory $1 lives.
+lives() { held "$1/alive" || outside_lives "$1"; }
 # Sets RESULT to the name of the result in directory $1 and WHY to the reason of a stop; empty: none.
 result() {
   RESULT='' WHY=''
@@ -43,6 +60,7 @@ judge() {
       shift
       case $1 in Z | X) ;; *) [ "${20}" != "$began" ] || STATE=running ;; esac
     fi
+  elif case $RESULT in closed.*) false ;; *) outside_lives "$1" ;; esac; then STATE=lingering
   elif [ -n "$RESULT" ] && [ "$RESULT" != lost ]; then STATE=done
   elif [ "$boot" != "$now" ]; then STATE=rebooted
   elif [ -n "$WHY" ]; then STATE=done RESULT=killed.$WHY

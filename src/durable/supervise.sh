@@ -40,6 +40,8 @@ read -r began _ </proc/uptime
   kill -TERM -$$
   ready
   rest "$GRACE"
+  # Who ignores TERM does not come to it.
+  stop_outside "$A"
   kill -KILL -$$
 ) &
 watch=$!
@@ -78,6 +80,7 @@ fi
 read -r ended _ </proc/uptime
 printf '%s %s\n' "$began" "$ended" >"$A/took"
 for reason in limit cancel; do [ -e "$A/why.$reason" ] && verdict=killed.$reason; done
+case $verdict in killed.*) stop_outside "$A" ;; esac
 mv "$A/slot" "$A/$verdict"
 # hook: recorded
 sync "$A" 2>/dev/null

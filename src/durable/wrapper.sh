@@ -1,5 +1,5 @@
 # Runs the steps of one segment, one after the other, in a session of its own. Before it stand K, D, S,
-# RUN, TOKEN, CAP, GRACE, UMASK, STEPS (attempt:limit:leaves-running:run/step-whose-folder-it-uses:hidden,variables) and state.sh.
+# RUN, TOKEN, CAP, GRACE, UMASK, STEPS (attempt:limit:leaves-running:keep-of-run/step:work-label:hidden,variables) and state.sh.
 # Descriptor 7 is the segment's lock, already held; 9 becomes the lock of the step that runs.
 # The files are the truth; a tick only wakes a follower, and must never block.
 umask 077
@@ -48,7 +48,8 @@ for one in $STEPS; do
   name=${one%%:*} rest=${one#*:}
   limit=${rest%%:*} rest=${rest#*:}
   leaves=${rest%%:*} rest=${rest#*:}
-  keep=${rest%%:*} hidden=${rest#*:}
+  keep=${rest%%:*} rest=${rest#*:}
+  work=${rest%%:*} hidden=${rest#*:}
   keep=${keep:+$K/runs/$keep.keep} keep=${keep:-$D/${name%.*}.keep}
   A=$D/$name
   [ ! -e "$S/stop" ] || end stopped
@@ -64,7 +65,7 @@ for one in $STEPS; do
     [ "$other" != "$A" ] && [ -e "$other/start" ] || continue
     read -r kind _ <"$other/start"
     [ "$kind" != void ] || continue
-    if held "$other/alive"; then end still-runs; fi
+    if lives "$other"; then end still-runs; fi
     case ${name##*.}/${other##*.} in undo*/undo*) ;; undo*) continue ;; esac
     result "$other"
     case $RESULT in '' | lost) end earlier-open ;; esac
@@ -92,7 +93,8 @@ for one in $STEPS; do
   # From here on the step counts as "may have run".
   ( exec <&4 3>>"$A/out" >/dev/null 2>&1 4<&- 5>&- 6<&- 7>&- 8>&- 9>&-; drain out ) &
   ( exec <&6 3>>"$A/err" >/dev/null 2>&1 4<&- 5>&- 6<&- 7>&- 8>&- 9>&-; drain err ) &
-  export LONGSHORE_STEP_DIR="$keep" LONGSHORE_RUN="$RUN" LONGSHORE_ATTEMPT="$name"
+  export LONGSHORE_STEP_DIR="$keep" LONGSHORE_RUN="$RUN"
+  export LONGSHORE_STEP="${name%.*}" LONGSHORE_ATTEMPT="$name" LONGSHORE_WORK="$work"
   # hook: before-exec
   setsid sh "$S/supervise" "$A" "$UMASK" "$limit" "$GRACE" "$hidden" \
     </dev/null >&5 2>&8 4<&- 5>&- 6<&- 7>&- 8>&- &
@@ -115,11 +117,12 @@ for one in $STEPS; do
   result "$A"
   if [ "$leaves" = no ]; then
     read -r up _ </proc/uptime; give_up=$((${up%.*} + GRACE + 1))
-    while held "$A/alive"; do
+    while lives "$A"; do
       read -r up _ </proc/uptime
       if [ "${up%.*}" -ge $give_up ]; then
         [ -n "$WHY" ] || end lingering
         signal_holders KILL "$A/alive"
+        stop_outside "$A"
         WHY=''
         give_up=$((give_up + 5))
       fi

@@ -16,6 +16,8 @@ pub(super) struct Attached<'a> {
     pub(super) step: &'a StepId,
     /// The step of an earlier run whose directory it is, where it is another's.
     pub(super) keep_of: Option<&'a KeptBy>,
+    /// The name for its work outside of its processes.
+    pub(super) work: String,
     pub(super) look: Option<&'a str>,
     pub(super) act: &'a str,
     pub(super) limit: Duration,
@@ -78,8 +80,9 @@ impl Attached<'_> {
              LONGSHORE_STEP_DIR=$LONGSHORE_ALL/{keep}\n\
              {make} || exit {CANNOT_TELL}\n\
              umask \"$LONGSHORE_UMASK\"\n\
-             LONGSHORE_RUN={}; export LONGSHORE_STEP_DIR LONGSHORE_RUN\n",
-            self.run
+             LONGSHORE_RUN={} LONGSHORE_STEP={} LONGSHORE_WORK={}\n\
+             export LONGSHORE_STEP_DIR LONGSHORE_RUN LONGSHORE_STEP LONGSHORE_WORK\n",
+            self.run, self.step, self.work
         );
         if let Some(look) = self.look {
             text.push_str(&format!(
@@ -119,6 +122,7 @@ mod tests {
             run,
             step: &step,
             keep_of,
+            work: String::new(),
             look: None,
             act,
             limit,

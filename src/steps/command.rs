@@ -12,7 +12,7 @@ use serde::{
     },
 };
 
-use super::{HostProgram, Problem, StepKind, Template, Undoing, Work, shell};
+use super::{HostProgram, Outside, Problem, StepKind, Template, Undoing, Work, shell};
 use crate::model::{Effect, Redactor, RemoteCommand};
 
 /// Runs a command. Written as text for `sh`, as a list of words, or as a table with more to say.
@@ -32,6 +32,8 @@ pub struct Command {
     pub removes: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ok: Vec<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Outside>,
 }
 
 /// The table form of a command.
@@ -60,18 +62,30 @@ struct Table {
     /// Exit statuses that count as done. `[0]` when left out.
     #[serde(default)]
     ok: Vec<u32>,
+    /// What it starts outside of its own processes: containers, database sessions.
+    #[serde(default)]
+    outside: Option<Outside>,
 }
 
 impl From<Table> for Command {
     fn from(table: Table) -> Self {
-        let Table { run, dir, env, unless, creates, removes, ok } = table;
-        Self { run, dir, env, unless, creates, removes, ok }
+        let Table { run, dir, env, unless, creates, removes, ok, outside } = table;
+        Self { run, dir, env, unless, creates, removes, ok, outside }
     }
 }
 
 impl From<CommandLine> for Command {
     fn from(run: CommandLine) -> Self {
-        Self { run, dir: None, env: IndexMap::new(), unless: None, creates: None, removes: None, ok: Vec::new() }
+        Self {
+            run,
+            dir: None,
+            env: IndexMap::new(),
+            unless: None,
+            creates: None,
+            removes: None,
+            ok: Vec::new(),
+            outside: None,
+        }
     }
 }
 
@@ -139,6 +153,9 @@ impl StepKind for Command {
         if let Some(removes) = &mut self.removes {
             visit(Template::Text, "removes", removes);
         }
+        if let Some(outside) = &mut self.outside {
+            outside.templates(visit);
+        }
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -147,6 +164,7 @@ impl StepKind for Command {
         problems.extend(shell::path_problem("creates", self.creates.as_deref()));
         problems.extend(shell::path_problem("removes", self.removes.as_deref()));
         problems.extend(shell::variable_problems("env", self.env.keys()));
+        problems.extend(self.outside.iter().flat_map(Outside::problems));
         problems
     }
 
@@ -176,6 +194,7 @@ impl StepKind for Command {
         Work::Host(HostProgram {
             look: conditions.look(&place, &format!("would run: {}", self.summary())),
             act: format!("{}{}", place.enter(), shell::run_text(&self.run.to_shell(), &self.ok)),
+            outside: self.outside.as_ref().map(|outside| Box::new(outside.in_place(&place))),
             ..HostProgram::default()
         })
     }

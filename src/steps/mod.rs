@@ -16,6 +16,7 @@ mod http;
 mod json;
 mod local_file;
 mod notify;
+mod outside;
 mod probe_command;
 mod probe_ssh;
 mod replace;
@@ -49,6 +50,7 @@ pub use fetch::Fetch;
 pub use file::{File, FileState};
 pub use http::{HttpCheck, Side};
 pub use notify::{Notify, NotifyFailure};
+pub use outside::Outside;
 pub use probe_command::CommandCheck;
 pub use probe_ssh::SshCheck;
 pub use script::Script;
@@ -235,6 +237,8 @@ pub struct HostProgram {
     /// Whose directory `$LONGSHORE_STEP_DIR` is, where not the step's own: a rollback runs the undo of a
     /// finished run's step with what that step kept.
     pub keep_of: Option<KeptBy>,
+    /// What it starts outside of its own processes. `act` sees `$LONGSHORE_WORK` to name it by.
+    pub outside: Option<Box<Outside>>,
 }
 
 /// Exit status of a `look` that found something to do.

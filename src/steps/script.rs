@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HostProgram, Problem, StepError, StepKind, Template, Undoing, Work, local_file, shell};
+use super::{HostProgram, Outside, Problem, StepError, StepKind, Template, Undoing, Work, local_file, shell};
 use crate::model::{Effect, Redactor};
 
 /// Runs a script, from a file of the project or written here.
@@ -44,6 +44,9 @@ pub struct Script {
     /// Exit statuses that count as done. `[0]` when left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ok: Vec<u32>,
+    /// What it starts outside of its own processes: containers, database sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Outside>,
     /// The text of `file`, put in by [`StepKind::load`]. Plans carry it, documents cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
@@ -99,6 +102,9 @@ impl StepKind for Script {
         if let Some(removes) = &mut self.removes {
             visit(Template::Text, "removes", removes);
         }
+        if let Some(outside) = &mut self.outside {
+            outside.templates(visit);
+        }
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -128,6 +134,7 @@ impl StepKind for Script {
         problems.extend(shell::path_problem("creates", self.creates.as_deref()));
         problems.extend(shell::path_problem("removes", self.removes.as_deref()));
         problems.extend(shell::variable_problems("env", self.env.keys()));
+        problems.extend(self.outside.iter().flat_map(Outside::problems));
         problems
     }
 
@@ -198,6 +205,7 @@ impl StepKind for Script {
         Work::Host(HostProgram {
             look: conditions.look(&place, &format!("would run: {}", self.summary())),
             act,
+            outside: self.outside.as_ref().map(|outside| Box::new(outside.in_place(&place))),
             ..HostProgram::default()
         })
     }

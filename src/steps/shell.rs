@@ -28,10 +28,15 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// Returns the lines that go there.
     pub fn enter(&self) -> String {
+        self.enter_or(1)
+    }
+
+    /// Returns the lines that go there, or end with this status.
+    pub fn enter_or(&self, status: u32) -> String {
         let mut text = String::new();
         if let Some(dir) = self.dir {
             let word = path_word(dir);
-            let _ = writeln!(text, "CDPATH= cd -- {word} || exit 1");
+            let _ = writeln!(text, "CDPATH= cd -- {word} || exit {status}");
         }
         for (name, value) in self.env {
             let _ = writeln!(text, "export {name}={}", quote(value));

@@ -243,6 +243,24 @@ webhook = "https://chat.example.com/hooks/fleet"
     },
 ];
 
+/// Keys of steps that are worth an example of their own.
+const PARTS: &[Example] = &[Example {
+    of: "Outside",
+    note: "",
+    playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Move the uploads to their new places"
+timeout = "30m"
+no-undo = "the next release finds them in either place"
+[steps.command]
+run = "docker run --rm --label longshore=$LONGSHORE_WORK app:{{release.version}} move-uploads"
+[steps.command.outside]
+alive = "found=$(docker ps -q --filter label=longshore=$LONGSHORE_WORK) || exit 2; [ -n \"$found\" ]"
+stop = "docker ps -q --filter label=longshore=$LONGSHORE_WORK | xargs -r docker stop"
+"#,
+}];
+
 const CHECKS: &[Example] = &[
     Example {
         of: "HttpCheck",
@@ -301,8 +319,11 @@ ssh = { connect = "localhost:2222", user = "guest", contains = "Welcome" }
     },
 ];
 
-/// What stands before the keys of a step kind.
+/// What stands before the keys of a step kind, or of a part of one.
 pub(crate) fn of_step(name: &str) -> String {
+    if let Some(part) = PARTS.iter().find(|part| part.of == name) {
+        return fence(part);
+    }
     let Some(example) = STEPS.iter().find(|example| example.of == name) else { return String::new() };
     let facts = facts::of(&facts::action_of(example.playbook));
     format!("{}\n\n{facts}\n{}", example.note, fence(example))

@@ -110,6 +110,7 @@ const PAGES: &[Page] = &[
             within("Duration", "Lengths of time"),
             within("CommandTable", "`command`"),
             within("Script", "`script`"),
+            within("Outside", "`outside` of `command` and `script`"),
             within("File", "`file`"),
             within("Env", "`env`"),
             within("Fetch", "`fetch`"),

@@ -10,6 +10,7 @@ mod figures;
 mod host;
 mod leases;
 mod links;
+mod outside;
 mod play;
 mod rounds;
 mod segments;

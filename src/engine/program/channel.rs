@@ -12,6 +12,7 @@ use super::{
     tell::{LastLine, hidden, kept_lines, secrets_in},
 };
 use crate::{
+    durable::work_label,
     engine::{
         Stop,
         attached::{self, Attached},
@@ -85,6 +86,7 @@ impl Worker {
             run: self.means.run.as_str(),
             step: &job.attempt.step,
             keep_of: job.program.keep_of.as_ref(),
+            work: work_label(&self.means.run, &job.attempt),
             look: job.program.look.as_deref(),
             act: &job.program.act,
             limit: job.step.timeout.0,

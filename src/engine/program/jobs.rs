@@ -11,7 +11,9 @@ use super::{
     tell::{LastLine, hidden, hidden_receipt, kept_lines, secrets_in, secrets_named},
 };
 use crate::{
-    durable::{Attempt, Doubt, DurableError, Ending, Following, Refusal, Segment, SegmentStep, StepEnd, StepNews},
+    durable::{
+        Attempt, Doubt, DurableError, Ending, Following, Outside, Refusal, Segment, SegmentStep, StepEnd, StepNews,
+    },
     engine::{Stop, hold::Manner, host::Stopped, link::Link},
     event::{Happening, SentStep},
     model::{Failure, FailureClass, HostOutcome, Receipt, Span, StepOutcome},
@@ -392,5 +394,7 @@ fn segment_step(job: &Job<'_>) -> SegmentStep {
         texts.push_str(look);
         step = step.look(look.clone());
     }
+    let outside = job.program.outside.as_ref();
+    step.outside = outside.map(|outside| Outside { alive: outside.alive.clone(), stop: outside.stop.clone() });
     step.secrets(secrets_named(&texts)).keep_of(job.program.keep_of.clone())
 }
