@@ -68,7 +68,8 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
     let opened = Opened::open(&args.run, args.as_planned, global, screen)?;
     let hosts = opened.hosts(goes_on);
     // A run whose hosts all ended may still owe its last soak, and its end.
-    if hosts.is_empty() && opened.state.ended.is_some() {
+    let owes = opened.state.waves.iter().any(|wave| wave.started.is_some() && wave.ended.is_none());
+    if hosts.is_empty() && opened.state.ended.is_some() && !owes {
         screen.say(&format!(
             "run {}: nothing is left to do; `longshore retry` takes failed hosts again",
             opened.record.number

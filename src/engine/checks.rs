@@ -33,6 +33,11 @@ impl Round {
             .unwrap_or(Verdict::Pass)
     }
 
+    /// The counts that were read, by the name of their check.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.made.iter().filter_map(|(name, probed)| Some((name.as_str(), probed.count?)))
+    }
+
     /// Describes what was not green, as a failure of the given class.
     pub(super) fn failure(&self, class: FailureClass, what: &str) -> Option<Failure> {
         let red: Vec<_> = self.made.iter().filter(|(_, probed)| probed.verdict != Verdict::Pass).collect();
@@ -138,6 +143,6 @@ async fn attempt(
 async fn probe(check: &PlannedCheck, reach: &Reach<'_>, timeout: Duration) -> Probed {
     match tokio::time::timeout(timeout * 2, check.check.probe(reach, timeout)).await {
         Ok(probed) => probed,
-        Err(_) => Probed { verdict: Verdict::Error, seen: format!("no answer within {}", Span(timeout)) },
+        Err(_) => Probed { verdict: Verdict::Error, seen: format!("no answer within {}", Span(timeout)), count: None },
     }
 }

@@ -304,7 +304,9 @@ impl Turn<'_> {
         let (class, what) = match phase {
             Phase::Gate => (FailureClass::Gate, "gate"),
             Phase::Baseline => (FailureClass::Gate, "red before we began:"),
-            Phase::After | Phase::Unwound | Phase::Soak | Phase::Sweep => (FailureClass::Check, "check"),
+            Phase::After | Phase::Unwound | Phase::Soak | Phase::Control | Phase::Sweep => {
+                (FailureClass::Check, "check")
+            }
         };
         Ok(round.failure(class, what))
     }

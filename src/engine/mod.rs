@@ -7,6 +7,7 @@ mod attached;
 mod budget;
 mod checks;
 mod exec;
+mod fingerprint;
 mod hold;
 mod host;
 mod link;

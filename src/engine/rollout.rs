@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
-use super::{EngineError, Means, Mode, Stop, budget::Tally, host, run_started, soak};
+use super::{
+    EngineError, Means, Mode, Stop,
+    budget::Tally,
+    host, run_started,
+    soak::{Soak, SoakEnd, Soaked},
+};
 use crate::{
-    event::{HaltClass, Happening, RecordError, RunState},
-    model::{ExitCode, HostName, HostOutcome, Verdict},
+    event::{HaltClass, Happening, HostState, RecordError, RunState},
+    model::{ExitCode, HostName, HostOutcome, Span, Verdict},
     plan::{Plan, Wave},
 };
 
@@ -37,14 +42,19 @@ struct Halt {
 
 impl Rollout {
     pub(super) fn new(plan: &Arc<Plan>, mode: Mode, means: Means, past: Option<Past>) -> Self {
-        let mut tally = Tally::new(plan.rollout.budget.clone());
+        let mut tally = Tally::new(plan);
         let mut codes = Vec::new();
         if let Some(past) = &past {
             // What went wrong before counts, but it was a person who decided to go on: only more of it halts.
             for (name, host) in past.state.hosts.iter().filter(|(name, _)| !past.hosts.contains(name)) {
-                if let Some(outcome) = host.outcome {
-                    let _ = tally.absorb(name, outcome, host.failure.as_ref());
-                    codes.push(outcome.exit_code());
+                let Some(outcome) = host.outcome else { continue };
+                let _ = tally.absorb(host.wave, name, outcome, host.failure.as_ref());
+                codes.push(outcome.exit_code());
+                // A wave that is not finished soaks anew, and its hosts with it.
+                let stands = past.state.waves.get(host.wave).is_some_and(|wave| !wave.needs(&past.hosts));
+                if let Some(soak) = host.soak.as_ref().filter(|soak| stands && soak.verdict != Verdict::Pass) {
+                    let _ = tally.absorb_soak(host.wave, soak.verdict);
+                    codes.push(ExitCode::HostFailed);
                 }
             }
         }
@@ -111,7 +121,8 @@ impl Rollout {
                     HaltClass::Person => ExitCode::Interrupted,
                     HaltClass::Budget | HaltClass::Soak | HaltClass::Ledger => ExitCode::Halted,
                 });
-                self.record(Happening::Halted { reason: halt.reason, class: halt.class }).await?;
+                let (reason, class) = (halt.reason, halt.class);
+                self.record(Happening::Halted { reason, class, nothing_left: false }).await?;
             }
         }
         let exit = ExitCode::most_telling(self.codes.iter().copied());
@@ -181,7 +192,7 @@ impl Rollout {
             let Some(end) = end else { break };
             let end = end?;
             self.codes.push(end.outcome.exit_code());
-            let over = self.tally.absorb(&end.host, end.outcome, end.failure.as_ref());
+            let over = self.tally.absorb(index, &end.host, end.outcome, end.failure.as_ref());
             // Looking harms nobody, so a budget does not end it.
             if let (Mode::Apply, Some(reason)) = (self.mode, over) {
                 // The first reason stands; hosts in flight come to their own end.
@@ -191,9 +202,10 @@ impl Rollout {
                 good.push(end.host);
             }
         }
-        // A budget that is used up by the very last host has nobody left to halt for.
-        if waiting.as_slice().is_empty() && !self.more_after(index) {
-            halt.take_if(|halt| halt.class == HaltClass::Budget);
+        // A budget that is exceeded by the very last host has nobody left to halt for. It is told all the same.
+        let is_last = waiting.as_slice().is_empty() && !self.more_after(index);
+        if let Some(Halt { class, reason }) = halt.take_if(|halt| is_last && halt.class == HaltClass::Budget) {
+            self.record(Happening::Halted { reason, class, nothing_left: true }).await?;
         }
         if halt.is_none() && self.means.control.stop_now() > Stop::No {
             halt = Some(stopped_by_person());
@@ -204,7 +216,9 @@ impl Rollout {
             halt = Some(Halt { class: HaltClass::Budget, reason });
         }
         if halt.is_none() && self.mode == Mode::Apply && !good.is_empty() && !wave.soak.0.is_zero() {
-            halt = self.soak(index, wave, &good).await?;
+            // A soak that was cut off, and to which nobody came, is owed its missing time; any other the whole.
+            let length = self.missing_soak(index).filter(|_| todo.is_empty()).unwrap_or(wave.soak);
+            halt = self.soak(index, wave, &good, length).await?;
         }
         if halt.is_none() {
             // A wave whose barrier was not passed goes on when the run is taken up again.
@@ -213,29 +227,78 @@ impl Rollout {
         Ok(halt)
     }
 
+    /// The time that a soak which was cut off had still to go: enough to see each host healthy, at the least.
+    fn missing_soak(&self, index: usize) -> Option<Span> {
+        let state = &self.past.as_ref()?.state;
+        let (since, length) = state.waves.get(index)?.soaking?;
+        let watched = state.latest?.duration_since(since).unsigned_abs();
+        let watch = &self.plan.waves[index].watch;
+        let rounds = u32::try_from(watch.healthy.max(watch.red)).unwrap_or(u32::MAX);
+        let least = watch.every.0.saturating_mul(rounds).min(length.0);
+        Some(Span(length.0.saturating_sub(watched).max(least)))
+    }
+
     /// Watches the hosts of a finished wave for its soak.
-    async fn soak(&mut self, index: usize, wave: &Wave, hosts: &[HostName]) -> Result<Option<Halt>, EngineError> {
-        self.record(Happening::SoakStarted { wave: index, length: wave.soak }).await?;
-        let seen = soak::watch(&self.plan, hosts, wave.soak.0, &self.means).await?;
-        self.record(Happening::SoakFinished { wave: index, verdict: seen.verdict }).await?;
-        Ok(match seen.verdict {
-            Verdict::Pass => None,
-            Verdict::Fail => {
-                self.codes.push(ExitCode::HostFailed);
-                Some(Halt {
-                    class: HaltClass::Soak,
-                    reason: format!("{} did not stay green: {}", wave.name, seen.words),
-                })
-            }
-            Verdict::Inconclusive | Verdict::Error | Verdict::Unverified => {
-                let reason = self.tally.absorb_inconclusive(seen.hosts).unwrap_or_default();
-                let words = if reason.is_empty() { seen.words } else { format!("{}; {reason}", seen.words) };
-                Some(Halt {
-                    class: HaltClass::Soak,
-                    reason: format!("the soak of {} proved nothing: {words}", wave.name),
-                })
-            }
-        })
+    async fn soak(
+        &mut self,
+        index: usize,
+        wave: &Wave,
+        hosts: &[HostName],
+        length: Span,
+    ) -> Result<Option<Halt>, EngineError> {
+        self.record(Happening::SoakStarted { wave: index, length }).await?;
+        let plan = Arc::clone(&self.plan);
+        let control = self.control_group(index);
+        let soak = Soak { plan: &plan, wave: index, hosts, control, length: length.0, means: &self.means };
+        let mut over: Option<String> = None;
+        let tally = &mut self.tally;
+        let end = soak
+            .watch(&mut |verdict| {
+                if over.is_none() {
+                    over = tally.absorb_soak(index, verdict);
+                }
+                over.is_some()
+            })
+            .await?;
+        let SoakEnd::Over(soaked) = end else {
+            // Nothing is said of it: what is missing is made up for when the run is taken up again.
+            return Ok(Some(stopped_by_person()));
+        };
+        let bad: Vec<&Soaked> = soaked.iter().filter(|soaked| soaked.verdict != Verdict::Pass).collect();
+        self.codes.extend(bad.iter().map(|_| ExitCode::HostFailed));
+        let proven = soaked.len() > bad.len();
+        // What the budget allows does not stop the others; what proves nothing never promotes.
+        let halts = over.is_some() || !proven;
+        let failed = bad.iter().any(|soaked| soaked.verdict == Verdict::Fail);
+        let verdict = match (halts, failed) {
+            (false, _) => Verdict::Pass,
+            (true, true) => Verdict::Fail,
+            (true, false) => Verdict::Inconclusive,
+        };
+        self.record(Happening::SoakFinished { wave: index, verdict }).await?;
+        if !halts {
+            return Ok(None);
+        }
+        let told: Vec<_> = bad.iter().map(|soaked| format!("{}: {}", soaked.host, soaked.words)).collect();
+        let mut words = told.first().cloned().unwrap_or_default();
+        if told.len() > 1 {
+            words = format!("{words}; and {} more", told.len() - 1);
+        }
+        let reason = match verdict {
+            Verdict::Fail => format!("{} did not stay green: {words}", wave.name),
+            _ => format!("the soak of {} proved nothing: {words}", wave.name),
+        };
+        Ok(Some(Halt { class: HaltClass::Soak, reason }))
+    }
+
+    /// The first hosts of later waves that do not have the release.
+    fn control_group(&self, index: usize) -> Vec<HostName> {
+        let had_it = |host: &HostName| {
+            let past = self.past.as_ref().and_then(|past| past.state.hosts.get(host));
+            past.is_some_and(HostState::has_begun)
+        };
+        let later = self.plan.waves.iter().skip(index + 1).flat_map(|wave| &wave.hosts);
+        later.filter(|host| !had_it(host)).take(self.plan.waves[index].watch.control).cloned().collect()
     }
 
     async fn record(&self, what: Happening) -> Result<(), RecordError> {

@@ -3,6 +3,8 @@
 //! The hosts not yet upgraded are the control group: where they are red too, a red canary says
 //! nothing about the release, and the soak is inconclusive.
 
+mod trend;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
@@ -10,137 +12,181 @@ use tokio::time::Instant;
 
 use super::{
     Means, Stop,
-    checks::{self, Patience},
+    checks::{self, Patience, Round},
     link::{Link, LinkError},
 };
 use crate::{
-    event::{Phase, RecordError},
+    event::{Happening, Phase, RecordError},
     model::{FailureClass, HostName, Verdict},
-    plan::Plan,
+    plan::{Plan, Watch},
 };
+use trend::{Seen, Trend};
 
-/// What a soak saw.
-pub(super) struct Seen {
-    pub(super) verdict: Verdict,
-    /// What was red, in words; empty when all stayed green.
-    pub(super) words: String,
-    /// Hosts concerned.
-    pub(super) hosts: usize,
+/// One soak to be held.
+pub(super) struct Soak<'a> {
+    pub(super) plan: &'a Arc<Plan>,
+    pub(super) wave: usize,
+    /// The hosts of the wave that ended well.
+    pub(super) hosts: &'a [HostName],
+    /// Hosts of later waves that do not have the release, the control group first.
+    pub(super) control: Vec<HostName>,
+    pub(super) length: Duration,
+    pub(super) means: &'a Means,
 }
 
-/// Rounds in a row in which a host must be red before it counts: one bad answer is no trend.
-const RED_IN_A_ROW: usize = 3;
+/// How a soak ended.
+pub(super) enum SoakEnd {
+    /// All was watched to the end, or what went wrong was enough to end it.
+    Over(Vec<Soaked>),
+    /// A person stopped the run before.
+    Stopped,
+}
 
-/// Hosts asked as the control group when a watched host is red.
-const CONTROL_GROUP: usize = 3;
+/// What the soak says of one host.
+pub(super) struct Soaked {
+    pub(super) host: HostName,
+    pub(super) verdict: Verdict,
+    /// Why it is not `pass`.
+    pub(super) words: String,
+}
 
-/// Watches `hosts` for `length`. Ends early on a host that stays red, or when a person stops the run.
-pub(super) async fn watch(
-    plan: &Arc<Plan>,
-    hosts: &[HostName],
-    length: Duration,
-    means: &Means,
-) -> Result<Seen, RecordError> {
-    let every = (length / 10).clamp(Duration::from_secs(1), Duration::from_secs(15));
-    let deadline = Instant::now() + length;
-    let mut red: BTreeMap<HostName, usize> = BTreeMap::new();
-    // One connection for each host and soak. A host that went away is looked for again in the next round.
-    let mut watched: Vec<Watched> = hosts.iter().map(|host| Watched { host, link: None }).collect();
-    let seen = loop {
-        let now = Instant::now();
-        let last = now >= deadline;
-        let rounds =
-            join_all(watched.iter_mut().map(|one| async { (one.host, one.look(plan, true, means).await) })).await;
-        let mut stays_red = None;
-        for (host, looked) in rounds {
-            match looked? {
-                None => {
-                    red.remove(host);
+impl Soak<'_> {
+    /// Watches the hosts. `enough` is told of each verdict that is not `pass`, and says whether to end early.
+    pub(super) async fn watch(self, enough: &mut (dyn FnMut(Verdict) -> bool + Send)) -> Result<SoakEnd, RecordError> {
+        let begun = Instant::now();
+        let rules = &self.plan.waves[self.wave].watch;
+        let mut watched: Vec<Watched<'_>> = self.hosts.iter().map(|host| Watched::new(host, rules)).collect();
+        let mut control: Vec<Watched<'_>> = self.control.iter().map(|host| Watched::new(host, rules)).collect();
+        // Who was red from the beginning cannot turn red with the canary.
+        let greens = self.look_at(&mut control, Phase::Control).await?;
+        let greens: BTreeMap<HostName, bool> =
+            greens.into_iter().map(|(host, seen)| (host, matches!(seen, Seen::Green))).collect();
+        let mut over = Vec::new();
+        let end = loop {
+            let seen = self.look_at(&mut watched, Phase::Soak).await?;
+            let elapsed = begun.elapsed();
+            let mut bad = Vec::new();
+            for (one, (_, seen)) in watched.iter_mut().zip(seen) {
+                if let Some((verdict, words)) = one.trend.absorb(seen, elapsed) {
+                    bad.push((one.host.clone(), verdict, words));
                 }
-                Some(words) => {
-                    let count = red.entry(host.clone()).or_default();
-                    *count += 1;
-                    if *count >= RED_IN_A_ROW {
-                        stays_red.get_or_insert((host, words));
+            }
+            let mut is_enough = false;
+            if !bad.is_empty() {
+                let red = self.red_controls(&mut control, &greens).await?;
+                for (host, verdict, words) in bad {
+                    let (verdict, words) = match &red {
+                        Some(red) => {
+                            let words = format!("{words}; but {red}, not upgraded, is red too");
+                            (Verdict::Inconclusive, words)
+                        }
+                        None => (verdict, words),
+                    };
+                    is_enough |= enough(verdict);
+                    self.say(&host, verdict, &words).await?;
+                    over.push(Soaked { host, verdict, words });
+                }
+                watched.retain(|one| !over.iter().any(|soaked| soaked.host == *one.host));
+            }
+            // A host that turned red at the very end is watched until it is green again or counts.
+            let settled = watched.iter().all(|one| one.trend.is_healthy());
+            if is_enough || (elapsed >= self.length && settled) {
+                if !is_enough {
+                    for one in &watched {
+                        self.say(one.host, Verdict::Pass, "").await?;
+                        over.push(Soaked { host: one.host.clone(), verdict: Verdict::Pass, words: String::new() });
                     }
                 }
+                break SoakEnd::Over(over);
             }
-        }
-        if let Some((host, words)) = stays_red {
-            break judge(plan, hosts, host, words, means).await?;
-        }
-        // A host that turned red at the very end is watched until it is green again or counts.
-        if last && red.is_empty() {
-            break Seen { verdict: Verdict::Pass, words: String::new(), hosts: hosts.len() };
-        }
-        tokio::select! {
-            () = tokio::time::sleep(every.min(deadline.saturating_duration_since(now).max(Duration::from_secs(1)))) => {}
-            () = means.control.asked_for(Stop::Drain) => {
-                let words = "stopped by a person before its end".to_owned();
-                break Seen { verdict: Verdict::Inconclusive, words, hosts: hosts.len() };
+            let left = self.length.saturating_sub(elapsed).max(Duration::from_secs(1));
+            tokio::select! {
+                () = tokio::time::sleep(rules.every.0.min(left)) => {}
+                () = self.means.control.asked_for(Stop::Drain) => break SoakEnd::Stopped,
             }
-        }
-    };
-    join_all(watched.into_iter().map(Watched::leave)).await;
-    Ok(seen)
-}
-
-/// Blames the release, unless hosts that do not have it are red as well.
-async fn judge(
-    plan: &Arc<Plan>,
-    watched: &[HostName],
-    host: &HostName,
-    words: String,
-    means: &Means,
-) -> Result<Seen, RecordError> {
-    let after = plan.waves.iter().skip_while(|wave| !wave.hosts.contains(host)).skip(1);
-    let control: Vec<_> =
-        after.flat_map(|wave| &wave.hosts).filter(|host| !watched.contains(host)).take(CONTROL_GROUP).collect();
-    let looked = join_all(control.iter().map(|host| async {
-        let mut one = Watched { host, link: None };
-        let looked = one.look(plan, false, means).await;
-        one.leave().await;
-        looked
-    }))
-    .await;
-    let mut red = Vec::new();
-    for (host, looked) in control.iter().zip(looked) {
-        if looked?.is_some() {
-            red.push(host.as_str());
-        }
+        };
+        join_all(watched.into_iter().chain(control).map(Watched::leave)).await;
+        Ok(end)
     }
-    Ok(if red.is_empty() {
-        Seen { verdict: Verdict::Fail, words: format!("{host}: {words}"), hosts: 1 }
-    } else {
-        let words = format!("{host}: {words}; but {}, not upgraded, is red too", red.join(", "));
-        Seen { verdict: Verdict::Inconclusive, words, hosts: 1 }
-    })
+
+    async fn say(&self, host: &HostName, verdict: Verdict, words: &str) -> Result<(), RecordError> {
+        let what = Happening::HostSoaked { wave: self.wave, verdict, seen: words.to_owned() };
+        self.means.recorder.record(Some(host), what).await
+    }
+
+    /// Looks at all of them at once.
+    async fn look_at(&self, all: &mut [Watched<'_>], phase: Phase) -> Result<Vec<(HostName, Seen)>, RecordError> {
+        let looks = all.iter_mut().map(|one| one.look(self.plan, phase, self.means));
+        let mut seen = Vec::new();
+        for (host, looked) in join_all(looks).await {
+            seen.push((host.clone(), looked?));
+        }
+        Ok(seen)
+    }
+
+    /// Names the hosts of the control group that are red, where they are so many that it is not the release.
+    ///
+    /// Those that were green when the soak began tell; where none was, all do.
+    async fn red_controls(
+        &self,
+        control: &mut [Watched<'_>],
+        greens: &BTreeMap<HostName, bool>,
+    ) -> Result<Option<String>, RecordError> {
+        let seen = self.look_at(control, Phase::Control).await?;
+        let any_green = greens.values().any(|green| *green);
+        let group: Vec<_> = seen.iter().filter(|(host, _)| !any_green || greens[host]).collect();
+        let red: Vec<_> = group.iter().filter(|(_, seen)| !matches!(seen, Seen::Green)).collect();
+        let shared = !group.is_empty() && red.len() * 2 >= group.len();
+        Ok(shared.then(|| red.iter().map(|(host, _)| host.as_str()).collect::<Vec<_>>().join(", ")))
+    }
 }
 
 /// A host under watch, and the connection to it while there is one.
 struct Watched<'a> {
     host: &'a HostName,
+    trend: Trend<'a>,
     link: Option<Link>,
 }
 
-impl Watched<'_> {
-    /// Makes the host's checks once; says what is red.
-    async fn look(&mut self, plan: &Arc<Plan>, upgraded: bool, means: &Means) -> Result<Option<String>, RecordError> {
+impl<'a> Watched<'a> {
+    fn new(host: &'a HostName, rules: &'a Watch) -> Self {
+        Self { host, trend: Trend::new(rules), link: None }
+    }
+
+    /// Makes the host's checks once. A host that went away is looked for again in the next round.
+    async fn look(
+        &mut self,
+        plan: &Arc<Plan>,
+        phase: Phase,
+        means: &Means,
+    ) -> (&'a HostName, Result<Seen, RecordError>) {
         let of = &plan.hosts[self.host];
         let looked = async {
             let mut link = match self.link.take().filter(|link| link.open_session().is_some()) {
                 Some(link) => link,
                 None => Link::watching(self.host, of, means).await?,
             };
-            let checks = of.checks.iter().filter(|check| upgraded || !check.after_only).collect();
-            let round = checks::make(self.host, &mut link, checks, Phase::Soak, Patience::Once, means).await?;
+            let checks = of.checks.iter().filter(|check| phase == Phase::Soak || !check.after_only).collect();
+            let round = checks::make(self.host, &mut link, checks, phase, Patience::Once, means).await?;
             self.link = Some(link);
-            Ok(round.failure(FailureClass::Check, "check"))
+            Ok(self.read(&round))
         };
-        match looked.await {
-            Ok(failure) => Ok(failure.map(|failure| failure.to_string())),
-            Err(LinkError::Failed(failure)) => Ok(Some(failure.to_string())),
+        let seen = match looked.await {
+            Ok(seen) => Ok(seen),
+            Err(LinkError::Failed(failure)) => Ok(Seen::Error(failure.to_string())),
             Err(LinkError::Ledger(error)) => Err(error),
+        };
+        (self.host, seen)
+    }
+
+    fn read(&mut self, round: &Round) -> Seen {
+        if let Some(words) = self.trend.grown(round.counts()) {
+            return Seen::Restarted(words);
+        }
+        match (round.failure(FailureClass::Check, "check"), round.verdict()) {
+            (None, _) => Seen::Green,
+            (Some(failure), Verdict::Fail) => Seen::Red(failure.to_string()),
+            (Some(failure), _) => Seen::Error(failure.to_string()),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::model::{
 
 pub use state::{
     Activity, CheckState, CommandState, Halt, Health, HostState, IllegalEvent, Interruption, Refusal, RunState,
-    SentSegment, StepState, UndoState, WaveState,
+    SentSegment, SoakState, StepState, UndoState, WaveState,
 };
 
 /// One fact of a run.
@@ -180,6 +180,14 @@ pub enum Happening {
         wave: usize,
         verdict: Verdict,
     },
+    /// What the soak of its wave says of one host.
+    HostSoaked {
+        wave: usize,
+        verdict: Verdict,
+        /// Why it is not `pass`, in words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        seen: String,
+    },
     WaveFinished {
         wave: usize,
     },
@@ -202,6 +210,9 @@ pub enum Happening {
     Halted {
         reason: String,
         class: HaltClass,
+        /// Every host had had its turn: a budget is exceeded, and nothing was left to halt.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        nothing_left: bool,
     },
     /// A person asked the run to stop; running hosts come to a safe point.
     Interrupted {
@@ -217,7 +228,7 @@ pub enum Happening {
 
 impl Happening {
     /// The names of all kinds, as JSON has them in `event`. Documented in `docs/events.md`.
-    pub const KINDS: [&'static str; 28] = [
+    pub const KINDS: [&'static str; 29] = [
         "run-started",
         "run-resumed",
         "wave-started",
@@ -240,6 +251,7 @@ impl Happening {
         "host-finished",
         "soak-started",
         "soak-finished",
+        "host-soaked",
         "wave-finished",
         "command-finished",
         "halted",
@@ -273,6 +285,7 @@ impl Happening {
             Self::HostFinished { .. } => "host-finished",
             Self::SoakStarted { .. } => "soak-started",
             Self::SoakFinished { .. } => "soak-finished",
+            Self::HostSoaked { .. } => "host-soaked",
             Self::WaveFinished { .. } => "wave-finished",
             Self::CommandFinished { .. } => "command-finished",
             Self::Halted { .. } => "halted",
@@ -319,6 +332,8 @@ pub enum Phase {
     /// After the host was taken back: proof that it is where it was.
     Unwound,
     Soak,
+    /// On a host not yet upgraded, to know whether what is red in a soak is red there, too.
+    Control,
     Sweep,
 }
 

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::{Event, HaltClass, Happening, HostLine, WaveLine};
 use crate::model::{ExitCode, HostName, HostOutcome, RunId, Span, Verdict};
 
-pub use host::{Activity, CheckState, CommandState, Health, HostState, SentSegment, StepState, UndoState};
+pub use host::{Activity, CheckState, CommandState, Health, HostState, SentSegment, SoakState, StepState, UndoState};
 pub use refusal::{IllegalEvent, Refusal};
 
 /// What is known of a run after some of its events.
@@ -65,6 +65,8 @@ pub struct Halt {
     pub reason: String,
     pub class: HaltClass,
     pub at: Timestamp,
+    /// Every host had had its turn.
+    pub nothing_left: bool,
 }
 
 /// How a person stopped the run.
@@ -146,6 +148,12 @@ impl RunState {
                     return Err(Refusal::WaveTwice(*wave));
                 }
                 state.soaking = Some((event.at, *length));
+                // What an earlier soak said of its hosts counts no more.
+                for name in state.hosts.clone() {
+                    if let Some(host) = self.hosts.get_mut(&name) {
+                        host.soak = None;
+                    }
+                }
             }
             Happening::SoakFinished { wave, verdict } => {
                 let state = self.begun_wave(*wave)?;
@@ -154,6 +162,17 @@ impl RunState {
                 }
                 state.soak = Some(*verdict);
             }
+            Happening::HostSoaked { wave, verdict, seen } => {
+                if self.begun_wave(*wave)?.soaking.is_none() {
+                    return Err(Refusal::NotSoaking(*wave));
+                }
+                let name = event.host.as_ref().ok_or(Refusal::NoHost)?;
+                let host = self.hosts.get_mut(name).ok_or_else(|| Refusal::UnknownHost(name.clone()))?;
+                if host.started.is_none() {
+                    return Err(Refusal::HostNotBegun(name.clone()));
+                }
+                host.soak = Some(SoakState { verdict: *verdict, seen: seen.clone() });
+            }
             Happening::WaveFinished { wave } => {
                 let state = self.begun_wave(*wave)?;
                 if state.ended.is_some() {
@@ -161,9 +180,14 @@ impl RunState {
                 }
                 state.ended = Some(event.at);
             }
-            Happening::Halted { reason, class } => {
+            Happening::Halted { reason, class, nothing_left } => {
                 // The first reason is the telling one; what follows from it may be recorded, too.
-                self.halted.get_or_insert_with(|| Halt { reason: reason.clone(), class: *class, at: event.at });
+                self.halted.get_or_insert_with(|| Halt {
+                    reason: reason.clone(),
+                    class: *class,
+                    at: event.at,
+                    nothing_left: *nothing_left,
+                });
             }
             Happening::Interrupted { detached } => {
                 let how = if *detached { Interruption::Detached } else { Interruption::Draining };
@@ -254,7 +278,8 @@ impl RunState {
     /// A host still in the middle of its turn counts as interrupted where a person stopped the run, and
     /// needs a person otherwise. Of a sweep, every check that did not pass makes its host a failed one.
     pub fn exit_code(&self) -> ExitCode {
-        let halted = self.halted.as_ref().map(|halt| match halt.class {
+        let halted = self.halted.as_ref().filter(|halt| !halt.nothing_left);
+        let halted = halted.map(|halt| match halt.class {
             HaltClass::Budget | HaltClass::Soak => ExitCode::Halted,
             HaltClass::Ledger => ExitCode::PersonNeeded,
             HaltClass::Person => ExitCode::Interrupted,
@@ -266,6 +291,11 @@ impl RunState {
 
     fn exit_of(&self, host: &HostState) -> ExitCode {
         match host.outcome {
+            Some(outcome)
+                if outcome.is_good() && host.soak.as_ref().is_some_and(|soak| soak.verdict != Verdict::Pass) =>
+            {
+                ExitCode::HostFailed
+            }
             Some(outcome) => outcome.exit_code(),
             None if host.started.is_none() => ExitCode::Good,
             None if self.interrupted.is_some() => ExitCode::Interrupted,

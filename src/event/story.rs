@@ -86,7 +86,11 @@ impl Story {
         }
         story.say(
             "",
-            Happening::Halted { reason: "2 hosts failed, 0 were allowed".to_owned(), class: super::HaltClass::Budget },
+            Happening::Halted {
+                reason: "2 hosts failed, 0 were allowed".to_owned(),
+                class: super::HaltClass::Budget,
+                nothing_left: false,
+            },
         );
         story.say("", Happening::WaveFinished { wave: 1 });
         story.say("", Happening::RunFinished { exit: ExitCode::PersonNeeded });

@@ -297,7 +297,8 @@ fn rollout(playbook: &Playbook, total: usize) -> Rollout {
         budget: FailureBudget {
             failed: doc.budget.failed.map_or(Some(0), |amount| limit(Some(amount))),
             unreachable: limit(doc.budget.unreachable),
-            inconclusive: limit(doc.budget.inconclusive),
+            inconclusive: doc.budget.inconclusive.map_or(Some(0), |amount| limit(Some(amount))),
+            parked: limit(doc.budget.parked),
             same_failure: doc.budget.same_failure.map(|count| count.max(1) as usize),
         },
         before_data: playbook.on_failure.before_data,

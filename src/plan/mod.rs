@@ -67,7 +67,37 @@ pub struct Wave {
     pub name: String,
     pub hosts: Vec<HostName>,
     pub soak: Span,
+    /// How the soak watches them.
+    #[serde(default)]
+    pub watch: Watch,
     pub promote: Promote,
+    /// What may go wrong within this wave, beside the budget of the run.
+    #[serde(default, skip_serializing_if = "FailureBudget::is_unlimited")]
+    pub budget: FailureBudget,
+}
+
+/// How a soak watches the hosts of its wave, resolved to numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Watch {
+    /// Time between two rounds.
+    pub every: Span,
+    /// Green rounds in a row that make a host healthy.
+    pub healthy: usize,
+    /// Time a host has until it is healthy.
+    pub within: Span,
+    /// Red rounds in a row after which a healthy host has failed.
+    pub red: usize,
+    /// Turns from green to red after which a host has failed.
+    pub flaps: usize,
+    /// Hosts not yet upgraded that are the control group.
+    pub control: usize,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { every: Span::seconds(15), healthy: 1, within: Span::seconds(0), red: 3, flaps: 3, control: 3 }
+    }
 }
 
 /// The rules of the rollout, resolved to numbers.
@@ -88,8 +118,17 @@ pub struct FailureBudget {
     pub failed: Option<usize>,
     pub unreachable: Option<usize>,
     pub inconclusive: Option<usize>,
+    /// Hosts found red, or behind a closed gate, before anything was changed on them.
+    #[serde(default)]
+    pub parked: Option<usize>,
     /// So many hosts with the same error halt at once.
     pub same_failure: Option<usize>,
+}
+
+impl FailureBudget {
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What will happen on one host.

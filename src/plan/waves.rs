@@ -1,10 +1,13 @@
 //! Shares the selected hosts out to waves: the canary first, then by size, every host in exactly one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::Wave;
+use super::{FailureBudget, Watch, Wave};
 use crate::{
-    config::documents::{Amount, CanaryHosts, RolloutDoc},
+    config::documents::{Amount, CanaryHosts, RolloutDoc, Soak, WaveBudget, WaveHosts},
     model::{HostName, Span},
 };
 
@@ -28,12 +31,22 @@ pub fn waves(
     select: &dyn Fn(&str) -> Option<Vec<HostName>>,
 ) -> Result<Vec<Wave>, WaveError> {
     let mut waves = Vec::new();
-    let soak = rollout.soak.unwrap_or(Span::seconds(0));
+    let soak = rollout.soak.clone().unwrap_or_else(|| Soak::of(Span::seconds(0)));
+    let wave = |name: String, hosts: Vec<HostName>, soak: &Soak, promote| Wave {
+        name,
+        budget: within(&rollout.budget.wave, hosts.len()),
+        hosts,
+        soak: soak.length,
+        watch: watch(soak),
+        promote,
+    };
     let mut left: Vec<HostName> = hosts.to_vec();
 
     if let Some(canary) = &rollout.canary {
         let chosen = match &canary.hosts {
-            CanaryHosts::Count(count) => representative(&left, *count as usize, &canary.represent, traits),
+            CanaryHosts::Count(count) => {
+                representative(&left, *count as usize, &represented(&canary.represent), traits)
+            }
             CanaryHosts::Names(names) => names
                 .iter()
                 .map(|name| {
@@ -52,20 +65,25 @@ pub fn waves(
             return Err(WaveError::EmptyCanary);
         }
         left.retain(|host| !chosen.contains(host));
-        waves.push(Wave {
-            name: "canary".to_owned(),
-            hosts: chosen,
-            soak: canary.soak.unwrap_or(soak),
-            promote: canary.promote.unwrap_or(rollout.promote),
-        });
+        let soak = canary.soak.as_ref().unwrap_or(&soak);
+        waves.push(wave("canary".to_owned(), chosen, soak, canary.promote.unwrap_or(rollout.promote)));
     }
 
     // What the sizes leave over goes last, so that no host is forgotten.
-    for amount in rollout.waves.iter().chain([&Amount::Rest]) {
-        let size = resolve(*amount, hosts.len(), Rounding::Up).unwrap_or(left.len()).min(left.len());
-        if size > 0 {
+    for next in rollout.waves.iter().chain([&WaveHosts::Amount(Amount::Rest)]) {
+        let chosen: Vec<_> = match next {
+            WaveHosts::Amount(amount) => {
+                let size = resolve(*amount, hosts.len(), Rounding::Up).unwrap_or(left.len()).min(left.len());
+                left.drain(..size).collect()
+            }
+            WaveHosts::Selector(_) => {
+                let wanted = next.selector().and_then(select).unwrap_or_default();
+                left.extract_if(.., |host| wanted.contains(host)).collect()
+            }
+        };
+        if !chosen.is_empty() {
             let name = format!("wave {}", waves.iter().filter(|wave: &&Wave| wave.name != "canary").count() + 1);
-            waves.push(Wave { name, hosts: left.drain(..size).collect(), soak, promote: rollout.promote });
+            waves.push(wave(name, chosen, &soak, rollout.promote));
         }
     }
     if let Some(last) = waves.last_mut() {
@@ -73,6 +91,40 @@ pub fn waves(
         last.promote = crate::config::documents::Promote::Auto;
     }
     Ok(waves)
+}
+
+/// The facts a canary represents: the profile, where it names none.
+fn represented(facts: &[String]) -> Vec<String> {
+    if facts.is_empty() { vec!["profile".to_owned()] } else { facts.to_vec() }
+}
+
+/// Resolves what may go wrong within one wave to numbers.
+fn within(budget: &WaveBudget, hosts: usize) -> FailureBudget {
+    let limit = |amount: Option<Amount>| amount.and_then(|amount| resolve(amount, hosts, Rounding::Down));
+    FailureBudget {
+        failed: limit(budget.failed),
+        unreachable: limit(budget.unreachable),
+        inconclusive: limit(budget.inconclusive),
+        parked: limit(budget.parked),
+        same_failure: None,
+    }
+}
+
+/// Resolves how a soak watches to numbers.
+fn watch(soak: &Soak) -> Watch {
+    let usual = Watch::default();
+    let count = |count: Option<u32>, usual: usize| count.map_or(usual, |count| count.max(1) as usize);
+    let tenth = (soak.length.0 / 10).clamp(Duration::from_secs(1), usual.every.0);
+    let healthy = count(soak.healthy, usual.healthy);
+    Watch {
+        every: soak.every.unwrap_or(Span(tenth)),
+        healthy,
+        // Who asks for several green rounds in a row leaves time for them: all there is, unless told otherwise.
+        within: soak.within.unwrap_or(if healthy > 1 { soak.length } else { usual.within }),
+        red: count(soak.red, usual.red),
+        flaps: count(soak.flaps, usual.flaps),
+        control: soak.control.map_or(usual.control, |count| count as usize),
+    }
 }
 
 /// Which way a percentage of hosts is made whole.
@@ -97,33 +149,44 @@ pub fn resolve(amount: Amount, total: usize, rounding: Rounding) -> Option<usize
     }
 }
 
-/// Chooses `count` hosts that differ most in the facts named: each next one brings the most values not seen yet.
+/// Chooses `count` hosts that differ most in the facts named.
+///
+/// Each next one brings the most values not seen yet, and then a combination of them (a stratum) not seen yet: no
+/// other choice covers more strata. Among equals the largest stratum comes first, and then the inventory's order.
 fn representative(
     hosts: &[HostName],
     count: usize,
     facts: &[String],
     traits: &BTreeMap<HostName, Traits>,
 ) -> Vec<HostName> {
-    let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
-    let mut chosen: Vec<HostName> = Vec::new();
     let none = Traits::new();
-    let values = |host: &HostName| {
-        let of_host = traits.get(host).unwrap_or(&none);
-        facts
-            .iter()
-            .filter_map(|fact| of_host.get(fact).map(|value| (fact.as_str(), value.as_str())))
-            .collect::<Vec<_>>()
-    };
-    while chosen.len() < count.min(hosts.len()) {
-        let best = hosts
-            .iter()
-            .filter(|host| !chosen.contains(host))
-            // `max_by_key` keeps the last of equals; reversed, it is the first in the inventory's order.
-            .rev()
-            .max_by_key(|host| values(host).iter().filter(|value| !seen.contains(*value)).count());
-        let Some(best) = best else { break };
-        seen.extend(values(best));
-        chosen.push(best.clone());
+    let strata: Vec<Vec<Option<&str>>> = hosts
+        .iter()
+        .map(|host| {
+            let of_host = traits.get(host).unwrap_or(&none);
+            facts.iter().map(|fact| of_host.get(fact).map(String::as_str)).collect()
+        })
+        .collect();
+    let mut sizes: BTreeMap<&[Option<&str>], usize> = BTreeMap::new();
+    for stratum in &strata {
+        *sizes.entry(stratum).or_default() += 1;
+    }
+    let mut seen: BTreeSet<(usize, Option<&str>)> = BTreeSet::new();
+    let mut covered: BTreeSet<&[Option<&str>]> = BTreeSet::new();
+    let mut left: Vec<usize> = (0..hosts.len()).collect();
+    let mut chosen = Vec::new();
+    while chosen.len() < count {
+        let worth = |index: &usize| {
+            let stratum = &strata[*index];
+            let fresh = stratum.iter().enumerate().filter(|(fact, value)| !seen.contains(&(*fact, **value))).count();
+            (fresh, !covered.contains(stratum.as_slice()), sizes[stratum.as_slice()])
+        };
+        // `max_by_key` keeps the last of equals; reversed, it is the first in the inventory's order.
+        let Some(at) = (0..left.len()).rev().max_by_key(|at| worth(&left[*at])) else { break };
+        let best = left.remove(at);
+        seen.extend(strata[best].iter().copied().enumerate());
+        covered.insert(&strata[best]);
+        chosen.push(hosts[best].clone());
     }
     chosen
 }
@@ -167,7 +230,7 @@ mod tests {
     fn sizes_are_counts_percentages_of_all_and_the_rest() {
         let rollout = RolloutDoc {
             canary: Some(canary(CanaryHosts::Count(2), &[])),
-            waves: vec![Amount::Percent(10), Amount::Percent(50), Amount::Rest],
+            waves: [Amount::Percent(10), Amount::Percent(50), Amount::Rest].map(WaveHosts::Amount).into(),
             ..RolloutDoc::default()
         };
         let made = waves(&names(25), &rollout, &BTreeMap::new(), &|_| None).expect("waves");
@@ -176,7 +239,7 @@ mod tests {
 
     #[test]
     fn hosts_that_the_sizes_leave_over_form_a_last_wave() {
-        let rollout = RolloutDoc { waves: vec![Amount::Count(1)], ..RolloutDoc::default() };
+        let rollout = RolloutDoc { waves: vec![WaveHosts::Amount(Amount::Count(1))], ..RolloutDoc::default() };
         let made = waves(&names(4), &rollout, &BTreeMap::new(), &|_| None).expect("waves");
         assert_eq!(sizes(&made), [("wave 1", 1), ("wave 2", 3)]);
     }
@@ -215,25 +278,70 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_group_is_a_wave_of_those_of_its_hosts_that_are_left() {
+        let hosts = names(6);
+        let eu = [hosts[0].clone(), hosts[3].clone(), hosts[5].clone()];
+        let select = |selector: &str| (selector == "eu").then(|| eu.to_vec());
+        let group = |text: &str| WaveHosts::Selector(text.to_owned());
+        let rollout = RolloutDoc {
+            canary: Some(canary(CanaryHosts::Count(1), &[])),
+            waves: vec![WaveHosts::Amount(Amount::Count(1)), group("eu"), group("eu")],
+            ..RolloutDoc::default()
+        };
+        let made = waves(&hosts, &rollout, &BTreeMap::new(), &select).expect("waves");
+        // The second `eu` finds nobody left and is no wave at all; the last one takes the rest.
+        let expected: [&[usize]; 4] = [&[0], &[1], &[3, 5], &[2, 4]];
+        let expected = expected.map(|wave| wave.iter().map(|index| hosts[*index].clone()).collect::<Vec<_>>());
+        assert_eq!(made.iter().map(|wave| wave.hosts.clone()).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_budget_of_a_wave_is_of_its_own_hosts_and_rounds_down() {
+        let percent = |percent| Some(Amount::Percent(percent));
+        let mut rollout = RolloutDoc {
+            waves: [Amount::Count(3), Amount::Rest].map(WaveHosts::Amount).into(),
+            ..RolloutDoc::default()
+        };
+        rollout.budget.wave = WaveBudget { failed: percent(50), parked: percent(100), ..WaveBudget::default() };
+        let made = waves(&names(12), &rollout, &BTreeMap::new(), &|_| None).expect("waves");
+        let budgets: Vec<_> = made.iter().map(|wave| (wave.budget.failed, wave.budget.parked)).collect();
+        assert_eq!(budgets, [(Some(1), Some(3)), (Some(4), Some(9))]);
+    }
+
+    #[test]
+    fn a_soak_is_watched_in_the_usual_way_unless_it_says_more() {
+        let read = |text: &str| serde_json::from_str::<Soak>(text).map(|soak| super::watch(&soak));
+        let usual = read(r#""1m""#).expect("a length of time");
+        assert_eq!((usual.every, usual.healthy, usual.within), (Span::seconds(6), 1, Span::seconds(0)));
+        let table = read(r#"{"for": "10m", "every": "5s", "healthy": 3, "red": 2, "flaps": 1, "control": 0}"#);
+        let expected =
+            Watch { every: Span::seconds(5), healthy: 3, within: Span::seconds(600), red: 2, flaps: 1, control: 0 };
+        assert_eq!(table.expect("a table"), expected);
+        assert!(read(r#"{"for": "10m", "often": "5s"}"#).is_err());
+    }
+
     proptest! {
         #[test]
         fn every_host_is_in_exactly_one_wave(
             total in 1_usize..60,
             canaries in proptest::option::of(1_u32..10),
-            amounts in proptest::collection::vec(prop_oneof![
-                (0_u32..20).prop_map(Amount::Count),
-                (0_u32..=100).prop_map(Amount::Percent),
-                Just(Amount::Rest),
+            sizes in proptest::collection::vec(prop_oneof![
+                (0_u32..20).prop_map(|count| WaveHosts::Amount(Amount::Count(count))),
+                (0_u32..=100).prop_map(|percent| WaveHosts::Amount(Amount::Percent(percent))),
+                Just(WaveHosts::Amount(Amount::Rest)),
+                (1_usize..5).prop_map(|step| WaveHosts::Selector(step.to_string())),
             ], 0..5),
         ) {
             let hosts = names(total);
             let rollout = RolloutDoc {
                 canary: canaries.map(|count| canary(CanaryHosts::Count(count), &[])),
-                waves: amounts,
+                waves: sizes,
                 promote: Promote::Manual,
                 ..RolloutDoc::default()
             };
-            let made = waves(&hosts, &rollout, &BTreeMap::new(), &|_| None).expect("waves");
+            let select = |step: &str| Some(hosts.iter().step_by(step.parse().ok()?).cloned().collect());
+            let made = waves(&hosts, &rollout, &BTreeMap::new(), &select).expect("waves");
             let mut all: Vec<_> = made.iter().flat_map(|wave| wave.hosts.clone()).collect();
             all.sort();
             let mut expected = hosts.clone();
@@ -241,6 +349,22 @@ mod tests {
             prop_assert_eq!(all, expected);
             prop_assert!(made.iter().all(|wave| !wave.hosts.is_empty()));
             prop_assert_eq!(made.last().map(|wave| wave.promote), Some(Promote::Auto));
+        }
+
+        #[test]
+        fn a_representative_canary_covers_as_many_strata_as_it_has_hosts(
+            traits in proptest::collection::vec((0_u8..4, 0_u8..3, proptest::option::of(0_u8..2)), 1..40),
+            count in 1_usize..12,
+        ) {
+            let hosts = names(traits.len());
+            let value = |name: &str, value: u8| (name.to_owned(), value.to_string());
+            let of: BTreeMap<HostName, Traits> = hosts.iter().cloned().zip(traits.iter().map(|(a, b, c)| {
+                [Some(value("a", *a)), Some(value("b", *b)), c.map(|c| value("c", c))].into_iter().flatten().collect()
+            })).collect();
+            let chosen = representative(&hosts, count, &["a", "b", "c"].map(str::to_owned), &of);
+            prop_assert_eq!(chosen.len(), count.min(hosts.len()));
+            let strata = |hosts: &[HostName]| hosts.iter().map(|host| &of[host]).collect::<BTreeSet<_>>().len();
+            prop_assert_eq!(strata(&chosen), count.min(strata(&hosts)));
         }
     }
 }

@@ -279,6 +279,7 @@ impl Live {
             Happening::Connected { .. }
             | Happening::SegmentSent { .. }
             | Happening::CommandFinished { .. }
+            | Happening::HostSoaked { verdict: Verdict::Pass, .. }
             | Happening::WaveFinished { .. }
             | Happening::RunFinished { .. } => false,
             Happening::RunStarted { .. } | Happening::LinkLost { .. } | Happening::LinkRestored { .. } => lines,
@@ -310,6 +311,7 @@ impl Live {
             | Happening::UndoStarted { .. }
             | Happening::SoakStarted { .. }
             | Happening::SoakFinished { .. }
+            | Happening::HostSoaked { .. }
             | Happening::Halted { .. }
             | Happening::Interrupted { .. }
             | Happening::Unknown => true,

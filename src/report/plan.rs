@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     model::{Effect, HostName, Span},
-    plan::{AfterData, BeforeData, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Promote, Purpose, Scope},
+    plan::{
+        AfterData, BeforeData, FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Promote, Purpose,
+        Scope,
+    },
 };
 
 /// How much of a plan is shown.
@@ -217,21 +220,11 @@ fn undo(undo: &PlannedUndo) -> String {
 pub(super) fn rules(plan: &Plan) -> Vec<String> {
     let rollout = &plan.rollout;
     let mut rules = vec![format!("Up to {} at once within a wave.", words::count(rollout.at_once, "host"))];
-    let mut allowed = |limit: Option<usize>, is: &str| {
-        rules.push(match limit {
-            Some(0) => format!("The first host that {is} halts the run."),
-            Some(limit) => format!("{} may be so that {is}; one more halts the run.", words::count(limit, "host"))
-                .replace("may be so that fails", "may fail")
-                .replace("may be so that cannot be reached", "may be unreachable")
-                .replace("may be so that is inconclusive", "may be inconclusive"),
-            None if is == "fails" => "Any number of hosts may fail.".to_owned(),
-            None if is == "cannot be reached" => "Any number of hosts may be unreachable.".to_owned(),
-            None => "Any number of hosts may be inconclusive.".to_owned(),
-        });
-    };
-    allowed(rollout.budget.failed, "fails");
-    allowed(rollout.budget.unreachable, "cannot be reached");
-    allowed(rollout.budget.inconclusive, "is inconclusive");
+    rules.extend(allowed(&rollout.budget));
+    for wave in plan.waves.iter().filter(|wave| !wave.budget.is_unlimited()) {
+        let within = allowed(&wave.budget).into_iter().filter(|rule| !rule.starts_with("Any number"));
+        rules.extend(within.map(|rule| format!("{}: {rule}", cell(&wave.name))));
+    }
     if let Some(count) = rollout.budget.same_failure {
         rules.push(format!("The same error on {} halts the run at once.", words::count(count, "host")));
     }
@@ -254,6 +247,24 @@ pub(super) fn rules(plan: &Plan) -> Vec<String> {
         Scope::Run => rules.push("A failed host takes all hosts of the run back with it.".to_owned()),
     }
     rules
+}
+
+/// Says what a budget allows. Failed, unreachable and inconclusive hosts are always told of, parked ones where they count.
+fn allowed(budget: &FailureBudget) -> Vec<String> {
+    let say = |limit: Option<usize>, is: &str, may: &str| match limit {
+        Some(0) => format!("The first host that {is} halts the run."),
+        Some(limit) => format!("{} may {may}; one more halts the run.", words::count(limit, "host")),
+        None => format!("Any number of hosts may {may}."),
+    };
+    let mut said = vec![
+        say(budget.failed, "fails", "fail"),
+        say(budget.unreachable, "cannot be reached", "be unreachable"),
+        say(budget.inconclusive, "is inconclusive", "be inconclusive"),
+    ];
+    if budget.parked.is_some() {
+        said.push(say(budget.parked, "is parked", "be parked"));
+    }
+    said
 }
 
 fn risks(plan: &Plan) -> Vec<String> {

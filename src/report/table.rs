@@ -70,7 +70,8 @@ pub(super) fn totals(state: &RunState, page: &Page, standing: &dyn Fn(&HostState
     }
     text.push('\n');
     if let Some(halt) = &state.halted {
-        text.push_str(&page.wrap(&format!("{}: {}", page.paint(Tone::Bad, "halted"), cell(&halt.reason)), 2));
+        let word = if halt.nothing_left { "over budget" } else { "halted" };
+        text.push_str(&page.wrap(&format!("{}: {}", page.paint(Tone::Bad, word), cell(&halt.reason)), 2));
     }
     let exit = state.exit.unwrap_or_else(|| state.exit_code());
     if exit != ExitCode::Good {
@@ -197,7 +198,9 @@ pub(super) fn health(host: &HostState) -> String {
 /// Why a host is not good, in a few words. All causes stand below the table.
 fn brief_cause(host: &HostState) -> Option<String> {
     let command = || Some(super::exec::ending(host.command.as_ref().filter(|command| command.status != Some(0))?));
-    let brief = failure(host).map(|failure| failure.message.clone()).or_else(command);
+    let soak = || host.soak.as_ref().filter(|soak| soak.verdict != Verdict::Pass);
+    let soaked = || soak().map(|soak| format!("soak: {}: {}", soak.verdict, soak.seen));
+    let brief = failure(host).map(|failure| failure.message.clone()).or_else(soaked).or_else(command);
     brief.map(|cause| line(&cause, LONGEST_CAUSE))
 }
 

@@ -469,7 +469,10 @@ fn what_a_host_says_can_neither_move_the_cursor_nor_forge_a_row() {
             took: crate::model::Span::seconds(0),
         },
     );
-    story.say("a", Happening::Halted { reason: evil.to_owned(), class: crate::event::HaltClass::Budget });
+    story.say(
+        "a",
+        Happening::Halted { reason: evil.to_owned(), class: crate::event::HaltClass::Budget, nothing_left: false },
+    );
     story.finish("a", HostOutcome::Failed, Some(failure), Some(evil), Some(evil));
     let state = story.fold();
     let page = narrow();

@@ -1,4 +1,4 @@
-//! One probe with a verdict: http, tcp, a command, disk space, an SSH login.
+//! One probe with a verdict: http, tcp, a command, disk space, an SSH login, a count of restarts.
 
 use std::{
     sync::Arc,
@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommandCheck, ControllerWork, DiskCheck, Done, HttpCheck, Probed, Problem, Reach, Side, SshCheck, StepError,
-    StepKind, TcpCheck, Template, Undoing, Work,
+    CommandCheck, ControllerWork, DiskCheck, Done, HttpCheck, Probed, Problem, Reach, RestartsCheck, Side, SshCheck,
+    StepError, StepKind, TcpCheck, Template, Undoing, Work,
 };
 use crate::{
     model::{Effect, Receipt, Span, Verdict},
@@ -40,6 +40,9 @@ pub struct Check {
     /// A login over SSH that must work: for products that are SSH servers themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshCheck>,
+    /// How often the product was restarted: a count that may not grow during a soak.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<RestartsCheck>,
 }
 
 /// The one probe of a check.
@@ -49,6 +52,7 @@ pub(super) enum One<'a> {
     Command(&'a CommandCheck),
     Disk(&'a DiskCheck),
     Ssh(&'a SshCheck),
+    Restarts(&'a RestartsCheck),
 }
 
 impl Check {
@@ -60,6 +64,7 @@ impl Check {
             self.command.as_ref().map(One::Command),
             self.disk.as_ref().map(One::Disk),
             self.ssh.as_ref().map(One::Ssh),
+            self.restarts.as_ref().map(One::Restarts),
         ]
         .into_iter()
         .flatten();
@@ -73,6 +78,7 @@ impl Check {
             ("command", self.command.is_some()),
             ("disk", self.disk.is_some()),
             ("ssh", self.ssh.is_some()),
+            ("restarts", self.restarts.is_some()),
         ]
         .into_iter()
         .filter_map(|(kind, there)| there.then_some(kind))
@@ -103,12 +109,18 @@ impl StepKind for Check {
         if let Some(check) = &mut self.ssh {
             check.templates(&mut below("ssh", visit));
         }
+        if let Some(check) = &mut self.restarts {
+            check.templates(&mut below("restarts", visit));
+        }
     }
 
     fn problems(&self) -> Vec<Problem> {
         match self.kinds().as_slice() {
             [] => {
-                vec![Problem::new("", "the check has no probe").hint("add `http`, `tcp`, `command`, `disk` or `ssh`")]
+                vec![
+                    Problem::new("", "the check has no probe")
+                        .hint("add `http`, `tcp`, `command`, `disk`, `ssh` or `restarts`"),
+                ]
             }
             [_, second, ..] => {
                 vec![Problem::new(second, "a check has exactly one probe").hint("write one check for each probe")]
@@ -120,6 +132,7 @@ impl StepKind for Check {
                     Some(One::Command(check)) => check.problems(),
                     Some(One::Disk(check)) => check.problems(),
                     Some(One::Ssh(check)) => check.problems(),
+                    Some(One::Restarts(check)) => check.problems(),
                     None => Vec::new(),
                 };
                 problems.into_iter().map(|problem| problem.below(kind)).collect()
@@ -134,6 +147,7 @@ impl StepKind for Check {
             Some(One::Command(check)) => check.summary(),
             Some(One::Disk(check)) => check.summary(),
             Some(One::Ssh(check)) => check.summary(),
+            Some(One::Restarts(check)) => check.summary(),
             None => "check".to_owned(),
         }
     }
@@ -147,7 +161,7 @@ impl StepKind for Check {
             Some(One::Http(check)) => check.timeout,
             Some(One::Ssh(check)) => check.timeout,
             Some(One::Tcp(check)) => check.timeout,
-            Some(One::Command(_) | One::Disk(_)) | None => None,
+            Some(One::Command(_) | One::Disk(_) | One::Restarts(_)) | None => None,
         };
         // The probe's own limit says more than the engine's could, so that it comes first.
         own.map_or(LIMIT, |Span(own)| own.max(LIMIT) + Duration::from_secs(5))
@@ -177,6 +191,7 @@ impl Check {
             Some(One::Command(check)) => check.probe(reach, timeout).await,
             Some(One::Disk(check)) => check.probe(reach, timeout).await,
             Some(One::Ssh(check)) => check.probe(reach, timeout).await,
+            Some(One::Restarts(check)) => check.probe(reach, timeout).await,
             None => Probed::error("the check must have exactly one probe"),
         };
         // A product that goes down with the link to its host was not measured.
@@ -211,7 +226,7 @@ impl ControllerWork for Check {
 
 impl Probed {
     pub(super) fn new(verdict: Verdict, seen: impl Into<String>) -> Self {
-        Self { verdict, seen: seen.into() }
+        Self { verdict, seen: seen.into(), count: None }
     }
 
     pub(super) fn pass(seen: impl Into<String>) -> Self {

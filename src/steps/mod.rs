@@ -20,6 +20,7 @@ mod outside;
 mod probe_command;
 mod probe_ssh;
 mod replace;
+mod restarts;
 mod script;
 mod shape;
 mod shell;
@@ -53,6 +54,7 @@ pub use notify::{Notify, NotifyFailure};
 pub use outside::Outside;
 pub use probe_command::CommandCheck;
 pub use probe_ssh::SshCheck;
+pub use restarts::RestartsCheck;
 pub use script::Script;
 pub use shape::{Size, Statuses, Texts};
 pub use tcp::TcpCheck;
@@ -307,6 +309,9 @@ pub struct Probed {
     pub verdict: Verdict,
     /// What was seen, in one line: `status 200 in 12 ms`, `expected 200, got 503`.
     pub seen: String,
+    /// A count that may not grow while the host is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
 }
 
 /// Why a step did not work.

@@ -66,8 +66,11 @@ const PAGES: &[Page] = &[
             within("RolloutDoc", "`[rollout]`"),
             within("Canary", "`canary`"),
             within("CanaryHosts", "Hosts of a canary"),
+            within("WaveHosts", "Hosts of a wave"),
+            within("SoakTable", "`soak`"),
             within("Amount", "Numbers of hosts"),
             within("Budget", "`[rollout.budget]`"),
+            within("WaveBudget", "`[rollout.budget.wave]`"),
             within("OnFailure", "`[on-failure]`"),
         ],
         example: examples::PLAYBOOK,
@@ -133,6 +136,7 @@ const PAGES: &[Page] = &[
             within("CommandCheckTable", "`command`"),
             within("DiskCheck", "`disk`"),
             within("SshCheck", "`ssh`"),
+            within("RestartsCheck", "`restarts`"),
             within("Statuses", "HTTP statuses"),
         ],
         example: "",
@@ -140,8 +144,12 @@ const PAGES: &[Page] = &[
 ];
 
 /// Types that are told where another one is.
-const ALIASES: &[(&str, &str)] =
-    &[("Command", "CommandTable"), ("CommandLine", "CommandTable"), ("CommandCheck", "CommandCheckTable")];
+const ALIASES: &[(&str, &str)] = &[
+    ("Command", "CommandTable"),
+    ("CommandLine", "CommandTable"),
+    ("CommandCheck", "CommandCheckTable"),
+    ("Soak", "SoakTable"),
+];
 
 /// Types that are shown as what they are made of.
 const PLAIN: &[&str] = &["Texts", "Version", "ProfileName", "GroupName", "HostName", "Tag"];
@@ -210,6 +218,7 @@ fn render_section(page: &Page, section: &Section, whole: &Value) -> String {
         "" => None,
         "CommandTable" => description(&whole["$defs"]["Command"]),
         "CommandCheckTable" => description(&whole["$defs"]["CommandCheck"]),
+        "SoakTable" => description(&whole["$defs"]["Soak"]),
         _ => description(schema),
     };
     if let Some(told) = told {
@@ -441,6 +450,8 @@ fn type_by_name(name: &str, page: &Page, whole: &Value) -> String {
         "RoleCheck" | "Check" => link("check"),
         "Amount" => link("number of hosts"),
         "CanaryHosts" => link("count, selector or names"),
+        "WaveHosts" => link("number or group of hosts"),
+        "Soak" => link("length of time or table"),
         "Statuses" => link("status or list of statuses"),
         "Texts" => "text or list of texts".to_owned(),
         "Command" | "CommandCheck" => link("command"),

@@ -4,12 +4,12 @@ mod inventory;
 mod playbook;
 mod releases;
 mod role;
+mod rollout;
 mod step;
 
 pub use inventory::{BecomeDoc, Day, Group, HostEntry, Inventory, Profile, Settings, Value, Window};
-pub use playbook::{
-    AfterData, Amount, BeforeData, Budget, Canary, CanaryHosts, OnFailure, Playbook, Promote, RolloutDoc, Scope,
-};
+pub use playbook::{AfterData, BeforeData, OnFailure, Playbook, Scope};
 pub use releases::{Release, ReleaseKind, Releases};
 pub use role::{Role, RoleCheck};
+pub use rollout::{Amount, Budget, Canary, CanaryHosts, Promote, RolloutDoc, Soak, WaveBudget, WaveHosts};
 pub use step::{OneOrMany, Requirement, Retry, StepDoc};

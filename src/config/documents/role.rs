@@ -105,6 +105,9 @@ pub struct RoleCheck {
     /// A login by SSH, for products that are SSH servers themselves.
     #[serde(default)]
     pub ssh: Option<crate::steps::SshCheck>,
+    /// How often the product was restarted: a count that may not grow during a soak.
+    #[serde(default)]
+    pub restarts: Option<crate::steps::RestartsCheck>,
     /// Try again until it passes; the last verdict counts. One try when left out. The baseline is never tried again.
     #[serde(default)]
     pub retry: Option<super::step::Retry>,
@@ -126,6 +129,7 @@ impl RoleCheck {
             ("command", self.command.is_some()),
             ("disk", self.disk.is_some()),
             ("ssh", self.ssh.is_some()),
+            ("restarts", self.restarts.is_some()),
         ];
         present.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
     }
@@ -138,6 +142,7 @@ impl RoleCheck {
             command: self.command.clone(),
             disk: self.disk.clone(),
             ssh: self.ssh.clone(),
+            restarts: self.restarts.clone(),
         }
     }
 }

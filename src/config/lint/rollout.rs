@@ -4,7 +4,7 @@ use super::Findings;
 use crate::{
     config::{
         Project,
-        documents::{Amount, Canary, CanaryHosts, Playbook},
+        documents::{Amount, Canary, CanaryHosts, Playbook, Soak, WaveHosts},
         source::{KeyPath, Source},
         suggest,
     },
@@ -25,15 +25,23 @@ pub(super) fn rollout(
         found.error(source.place(&at.key("at-once")), "`at-once` must be 1 or more", Some(hint));
     }
     waves(&rollout.waves, source, &at.key("waves"), found);
-    for (key, amount) in [
-        ("failed", rollout.budget.failed),
-        ("unreachable", rollout.budget.unreachable),
-        ("inconclusive", rollout.budget.inconclusive),
-    ] {
-        if amount == Some(Amount::Rest) {
-            let hint = "write a count or a percentage, or leave the key out for no limit".to_owned();
-            found.error(source.place(&at.key("budget").key(key)), "a budget cannot be `rest`", Some(hint));
+    selected_by_waves(project, playbook, source, &at.key("waves"), selected, found);
+    let (run, wave) = (&rollout.budget, &rollout.budget.wave);
+    let of_run = [run.failed, run.unreachable, run.inconclusive, run.parked];
+    let of_wave = [wave.failed, wave.unreachable, wave.inconclusive, wave.parked];
+    for (below, amounts) in [(at.key("budget"), of_run), (at.key("budget").key("wave"), of_wave)] {
+        for (key, amount) in ["failed", "unreachable", "inconclusive", "parked"].into_iter().zip(amounts) {
+            if amount == Some(Amount::Rest) {
+                let hint = "write a count or a percentage, or leave the key out for no limit".to_owned();
+                found.error(source.place(&below.key(key)), "a budget cannot be `rest`", Some(hint));
+            }
         }
+    }
+    if let Some(watched) = &rollout.soak {
+        soak(watched, source, &at.key("soak"), found);
+    }
+    if let Some(watched) = rollout.canary.as_ref().and_then(|canary| canary.soak.as_ref()) {
+        soak(watched, source, &at.key("canary").key("soak"), found);
     }
     if rollout.budget.same_failure == Some(0) {
         let hint = "`failed = 0` halts at the first failure".to_owned();
@@ -46,8 +54,10 @@ pub(super) fn rollout(
     });
     if !selected.is_empty() && !rollout.waves.is_empty() && !source.is_damaged(&at.key("waves")) {
         let taken: usize =
-            canary.unwrap_or(0) + rollout.waves.iter().map(|wave| size(*wave, selected.len())).sum::<usize>();
-        if taken < selected.len() {
+            canary.unwrap_or(0) + rollout.waves.iter().map(|wave| size(project, wave, selected)).sum::<usize>();
+        // Where a group names its hosts, what is left over was left on purpose, or cannot be counted from sizes.
+        let by_size = rollout.waves.iter().all(|wave| wave.selector().is_none());
+        if taken < selected.len() && by_size {
             let message = format!("the waves take {taken} of {} hosts", selected.len());
             let hint = "end the list with `\"rest\"`".to_owned();
             found.warning(source.place(&at.key("waves")), message, Some(hint));
@@ -55,28 +65,32 @@ pub(super) fn rollout(
     }
 }
 
-fn size(wave: Amount, hosts: usize) -> usize {
+fn size(project: &Project, wave: &WaveHosts, selected: &[HostName]) -> usize {
     match wave {
-        Amount::Count(count) => count as usize,
-        Amount::Percent(percent) => (hosts * percent as usize).div_ceil(100),
-        Amount::Rest => hosts,
+        WaveHosts::Amount(Amount::Count(count)) => *count as usize,
+        WaveHosts::Amount(Amount::Percent(percent)) => (selected.len() * *percent as usize).div_ceil(100),
+        WaveHosts::Amount(Amount::Rest) => selected.len(),
+        WaveHosts::Selector(_) => {
+            let hosts = wave.selector().and_then(|selector| project.select(selector).ok()).unwrap_or_default();
+            hosts.iter().filter(|host| selected.contains(host)).count()
+        }
     }
 }
 
-fn waves(waves: &[Amount], source: &Source, at: &KeyPath, found: &mut Findings<'_>) {
+fn waves(waves: &[WaveHosts], source: &Source, at: &KeyPath, found: &mut Findings<'_>) {
     let mut percent = 0;
     let mut told = false;
     for (index, wave) in waves.iter().enumerate() {
         let place = source.place(&at.index(index));
         match wave {
-            Amount::Rest if index + 1 < waves.len() => {
+            WaveHosts::Amount(Amount::Rest) if index + 1 < waves.len() => {
                 let hint = "nothing is left for the waves after it: put it last".to_owned();
                 found.error(place, "`rest` is not the last wave", Some(hint));
             }
-            Amount::Count(0) | Amount::Percent(0) => {
+            WaveHosts::Amount(Amount::Count(0) | Amount::Percent(0)) => {
                 found.error(place, "a wave of no hosts", Some("take it out".to_owned()));
             }
-            Amount::Percent(more) => {
+            WaveHosts::Amount(Amount::Percent(more)) => {
                 percent += more;
                 if percent > 100 && !told {
                     told = true;
@@ -85,8 +99,55 @@ fn waves(waves: &[Amount], source: &Source, at: &KeyPath, found: &mut Findings<'
                     found.error(place, message, Some(hint));
                 }
             }
-            Amount::Count(_) | Amount::Rest => {}
+            WaveHosts::Amount(Amount::Count(_) | Amount::Rest) | WaveHosts::Selector(_) => {}
         }
+    }
+}
+
+/// Judges the waves that name their hosts.
+fn selected_by_waves(
+    project: &Project,
+    playbook: &Playbook,
+    source: &Source,
+    at: &KeyPath,
+    selected: &[HostName],
+    found: &mut Findings<'_>,
+) {
+    for (index, wave) in playbook.rollout.waves.iter().enumerate() {
+        let Some(selector) = wave.selector() else { continue };
+        let place = source.place(&at.index(index));
+        match project.select(selector) {
+            Ok(hosts) if !selected.is_empty() && !hosts.iter().any(|host| selected.contains(host)) => {
+                let message = format!("the wave `{}` selects none of the playbook's hosts", selector.escape_debug());
+                found.error(place, message, None);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                found.error(place, error.to_string(), error.hint());
+            }
+        }
+    }
+}
+
+/// Judges how a soak watches.
+fn soak(soak: &Soak, source: &Source, at: &KeyPath, found: &mut Findings<'_>) {
+    for (key, count) in [("healthy", soak.healthy), ("red", soak.red), ("flaps", soak.flaps)] {
+        if count == Some(0) {
+            let hint = "leave it out for the usual".to_owned();
+            found.error(source.place(&at.key(key)), format!("`{key}` must be 1 or more"), Some(hint));
+        }
+    }
+    if soak.every.is_some_and(|every| every.0.is_zero()) {
+        let hint = "leave it out for a tenth of the soak".to_owned();
+        found.error(source.place(&at.key("every")), "`every` must be longer than no time", Some(hint));
+    }
+    if let Some(every) = soak.every.filter(|every| *every > soak.length) {
+        let message = format!("the checks are made every {every}, and the soak is shorter");
+        found.warning(source.place(&at.key("every")), message, Some("make it a part of `for`".to_owned()));
+    }
+    if soak.within.is_some_and(|within| within > soak.length) {
+        let message = format!("the soak ends after {}, before `within`", soak.length);
+        found.warning(source.place(&at.key("within")), message, Some("make `for` the longer one".to_owned()));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     config::documents::{AfterData, BeforeData, Promote, Scope},
     event::{Event, Happening, RecordError, Recorder, RunState},
     model::{Effect, ExitCode, HostName, HostOutcome, RunId, Secret, SecretId, SecretSource, Span, StepId, StepPart},
-    plan::{FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Purpose, Rollout, Wave},
+    plan::{FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Purpose, Rollout, Watch, Wave},
     transport::{
         Exec, Program, Target, Transport, TransportError, Way,
         scripted::{Answer, Request, ScriptedTransport},
@@ -204,7 +204,9 @@ fn plan(waves: &[&[&str]], steps: Vec<PlannedStep>) -> Plan {
         name: if index == 0 && waves.len() > 1 { "canary".to_owned() } else { format!("wave {index}") },
         hosts: hosts.iter().map(|host| name(host)).collect(),
         soak: Span::seconds(0),
+        watch: Watch::default(),
         promote: Promote::Auto,
+        budget: FailureBudget::default(),
     };
     Plan {
         format: crate::plan::FORMAT,
@@ -228,6 +230,14 @@ fn plan(waves: &[&[&str]], steps: Vec<PlannedStep>) -> Plan {
         warnings: Vec::new(),
     }
     .seal()
+}
+
+/// A plan of so many waves of so many hosts, which do nothing.
+pub(super) fn plan_of(waves: usize, size: usize) -> Plan {
+    let names: Vec<String> = (0..waves * size).map(|n| format!("web-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let waves: Vec<&[&str]> = names.chunks(size).collect();
+    plan(&waves, Vec::new())
 }
 
 /// Hosts that cannot be durable, so that every program is a row of the table.

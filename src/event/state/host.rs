@@ -37,6 +37,8 @@ pub struct HostState {
     pub segment: Option<SentSegment>,
     /// Number of the last attempt at taking each step back.
     pub undo_attempts: IndexMap<StepId, u32>,
+    /// What the last soak said of it.
+    pub soak: Option<SoakState>,
     /// The ad-hoc command, where there was one.
     pub command: Option<CommandState>,
     /// What began the latest incident: the failure after data was changed.
@@ -56,6 +58,14 @@ pub struct HostState {
     pub started: Option<Timestamp>,
     pub ended: Option<Timestamp>,
     pub took: Option<Span>,
+}
+
+/// What a soak said of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SoakState {
+    pub verdict: Verdict,
+    /// Why it is not `pass`.
+    pub seen: String,
 }
 
 /// Steps that were sent to a host together.
@@ -190,6 +200,7 @@ impl HostState {
             after: None,
             segment: None,
             undo_attempts: IndexMap::new(),
+            soak: None,
             command: None,
             incident: None,
             incident_open: false,
@@ -229,7 +240,9 @@ impl HostState {
 
     /// Summarises the checks of the latest phase; gates count only where nothing else was checked.
     pub fn health(&self) -> Option<Health<'_>> {
-        let latest = self.checks.iter().rev().find(|check| check.phase != Phase::Gate).or(self.checks.last())?;
+        // What was seen of it as one of the control group says nothing about its own turn.
+        let own = || self.checks.iter().rev().filter(|check| check.phase != Phase::Control);
+        let latest = own().find(|check| check.phase != Phase::Gate).or_else(|| own().next())?;
         let checks = || self.checks.iter().filter(|check| check.phase == latest.phase);
         Some(Health {
             phase: latest.phase,
@@ -265,6 +278,7 @@ impl HostState {
         self.started = None;
         self.ended = None;
         self.took = None;
+        self.soak = None;
         self.activity = Activity::Waiting;
     }
 
@@ -315,12 +329,15 @@ impl HostState {
         if let Happening::HostFinished { outcome, failure, before, after, took } = what {
             return self.finish(name, at, *outcome, failure.as_ref(), (before.as_ref(), after.as_ref()), *took);
         }
-        if self.started.is_none() {
+        // A host whose turn has not come may be looked at as one that does not have the release.
+        let as_control = matches!(what, Happening::CheckFinished { phase: Phase::Control, .. })
+            || matches!(what, Happening::LinkLost { .. } | Happening::LinkRestored { .. });
+        if self.started.is_none() && !as_control {
             return Err(Refusal::HostNotBegun(name.clone()));
         }
         // A finished host is still watched in the soak, and may be taken back with its wave.
         let afterwards = match what {
-            Happening::CheckFinished { phase, .. } => *phase == Phase::Soak,
+            Happening::CheckFinished { phase, .. } => matches!(phase, Phase::Soak | Phase::Control),
             Happening::UnwindStarted { .. } => self.outcome.is_some_and(HostOutcome::is_good),
             Happening::Connected { .. }
             | Happening::FactRead { .. }
@@ -410,7 +427,7 @@ impl HostState {
                 self.activity = if self.unwound_for.is_some() { Activity::Unwinding } else { Activity::Ready };
             }
             Happening::LinkLost { .. } => {
-                if self.outcome.is_none() {
+                if self.started.is_some() && self.outcome.is_none() {
                     self.activity = Activity::Reconnecting { since: at };
                 }
             }
@@ -435,6 +452,7 @@ impl HostState {
             | Happening::HostFinished { .. }
             | Happening::SoakStarted { .. }
             | Happening::SoakFinished { .. }
+            | Happening::HostSoaked { .. }
             | Happening::WaveFinished { .. }
             | Happening::Halted { .. }
             | Happening::Interrupted { .. }
@@ -557,7 +575,7 @@ impl HostState {
 
     /// Goes back to the step that still runs, where there is one.
     fn resume(&mut self) {
-        if self.outcome.is_some() {
+        if self.outcome.is_some() || self.started.is_none() {
             return;
         }
         let undoing = self.steps.iter().rev().find(|(_, step)| step.undo == UndoState::Running);

@@ -280,7 +280,7 @@ fn the_exit_code_is_the_most_telling_of_all_hosts() {
     let mut story = begun();
     story.good("a", 0).undone("b", 0);
     let reason = "1 host failed, 0 were allowed".to_owned();
-    story.say("", Happening::Halted { reason, class: HaltClass::Budget });
+    story.say("", Happening::Halted { reason, class: HaltClass::Budget, nothing_left: false });
     assert_eq!(story.fold().exit_code(), ExitCode::Halted);
     story.finish("c", HostOutcome::NotStarted, None, None, None);
     assert_eq!(story.fold().exit_code(), ExitCode::Halted);

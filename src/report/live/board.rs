@@ -117,6 +117,7 @@ pub(super) fn phase_word(phase: Phase) -> &'static str {
         Phase::After => "after",
         Phase::Unwound => "after taking back",
         Phase::Soak => "soak",
+        Phase::Control => "not upgraded",
         Phase::Sweep => "sweep",
     }
 }

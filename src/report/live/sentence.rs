@@ -38,11 +38,13 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
         | Happening::SegmentSent { .. }
         | Happening::FactRead { .. }
         | Happening::UndoStarted { .. }
+        // The green ones are told by the wave's verdict.
+        | Happening::HostSoaked { verdict: Verdict::Pass, .. }
         | Happening::Unknown => return None,
         Happening::Connected { address, user, .. } => format!("connected to {} as {}", cell(address), cell(user)),
         Happening::CheckFinished { phase, check, verdict, seen, .. } => {
             // While it is green, a soak looks too often to be told each time.
-            if *phase == Phase::Soak && *verdict == Verdict::Pass {
+            if matches!(phase, Phase::Soak | Phase::Control) && *verdict == Verdict::Pass {
                 return None;
             }
             let tone = match verdict {
@@ -117,10 +119,17 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
             format!("{} soaks for {length}", wave_name(state, *wave))
         }
         Happening::SoakFinished { wave, verdict } => format!("soak of {}: {verdict}", wave_name(state, *wave)),
+        Happening::HostSoaked { verdict, seen, .. } => {
+            let tone = if *verdict == Verdict::Fail { Tone::Bad } else { Tone::Odd };
+            format!("soak: {}: {}", page.paint(tone, verdict.as_str()), line(seen, LONGEST))
+        }
         Happening::WaveFinished { wave } => format!("{} is finished", wave_name(state, *wave)),
         Happening::CommandFinished { total, .. } => {
             let ending = host.and_then(|host| host.command.as_ref()).map(ending).unwrap_or_default();
             format!("ended with {ending}, printed {}", words::bytes(*total))
+        }
+        Happening::Halted { reason, nothing_left: true, .. } => {
+            format!("{}: {}", page.paint(Tone::Bad, "over budget"), line(reason, LONGEST))
         }
         Happening::Halted { reason, .. } => {
             format!("{}: {}; no new hosts are begun", page.paint(Tone::Bad, "halted"), line(reason, LONGEST))
