@@ -160,17 +160,21 @@ fn settle(
     words: &mut String,
     tally: &mut Tally,
 ) -> Result<i32, String> {
-    for _ in 0..4 {
+    for _ in 0..8 {
         let Some(state) = state(project) else { return Ok(exit) };
         let outcomes: Vec<_> = state.hosts.values().map(|host| host.outcome).collect();
         let open = |outcome: &Option<HostOutcome>| {
             matches!(outcome, None | Some(HostOutcome::Interrupted | HostOutcome::NotStarted))
         };
         let unreached = |outcome: &Option<HostOutcome>| matches!(outcome, Some(HostOutcome::Unreachable));
+        let refused = state.hosts.iter().find(|(_, host)| host.outcome == Some(HostOutcome::Refused));
         let arguments: &[&str] = if outcomes.iter().any(open) {
             &["resume"]
         } else if outcomes.iter().any(unreached) {
             &["retry", "--unreached"]
+        } else if let Some((name, _)) = refused {
+            // The disk was full then.
+            &["retry", "--host", name.as_str()]
         } else if state.hosts.values().any(can_go_on) {
             &["retry", "--held"]
         } else {

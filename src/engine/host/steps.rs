@@ -1,5 +1,7 @@
 //! The steps of one host's turn, in order: which come next, which travel together, how they ended.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{DoneStep, Ended, Stopped, Turn};
@@ -15,8 +17,12 @@ use crate::{
     steps::Work,
 };
 
-/// Times that a host may not begin what it was sent, without a reason, before that is a failure.
-const MOST_UNBEGUN: u32 = 3;
+/// Times that a host may not begin what it was sent, without a reason, before that is a failure. Between them
+/// the pause grows to some seconds: a link that breaks under every launch may be good again a moment later.
+const MOST_UNBEGUN: u32 = 6;
+
+/// The first pause before what was not begun is sent again a second time.
+const UNBEGUN_PAUSE: Duration = Duration::from_millis(250);
 
 /// How the steps ended.
 pub(super) enum Steps {
@@ -86,8 +92,16 @@ impl Turn<'_> {
             // Lost on its way, or between two controllers: the same attempt is sent again.
             unbegun = if batch.started && !begun_any { unbegun + 1 } else { 0 };
             if unbegun >= MOST_UNBEGUN {
-                let failure = Failure::new(FailureClass::Step, "the host did not begin it, and did not say why");
+                let failure = Failure::new(FailureClass::Step, "the host did not begin it, and did not say why")
+                    .because(format!("it was sent {MOST_UNBEGUN} times; nothing of it ran"))
+                    .hint("see that the link to the host holds and that it can start processes");
                 return Ok(Steps::Failed(self.name_step(next, &failure)));
+            }
+            if unbegun > 1 {
+                tokio::select! {
+                    () = tokio::time::sleep(UNBEGUN_PAUSE * 2_u32.pow(unbegun - 2)) => {}
+                    () = self.means.control.asked_for(Stop::Drain) => return Ok(Steps::Interrupted),
+                }
             }
             if let Some(past) = left_unknown.take() {
                 match worker.resolve(step, past, link).await? {
