@@ -2,6 +2,7 @@
 //!
 //! Where sshd or root is missing, a case says `SKIPPED` on standard error and passes.
 
+mod hostile;
 mod logins;
 mod people;
 mod programs;
