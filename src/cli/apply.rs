@@ -8,9 +8,10 @@ use super::{
     open, plan, prompt,
     run::{About, Show, Workshop},
     screen::Screen,
+    windows,
 };
 use crate::{
-    engine::{self, Mode},
+    engine::{self, Means, Mode, Windows},
     model::ExitCode,
     plan::Plan,
     report::{self, Detail, words},
@@ -42,6 +43,9 @@ pub(super) struct Args {
     #[arg(long, requires = "check")]
     diff: bool,
 
+    #[command(flatten)]
+    windows: windows::Args,
+
     /// Do not ask before a playbook is applied
     #[arg(short, long)]
     yes: bool,
@@ -66,7 +70,7 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         (project.root, plan)
     };
     let mode = if args.check { Mode::Look { diff: args.diff } } else { Mode::Apply };
-    carry_out(&root, plan, mode, global, screen).await
+    carry_out(&root, plan, mode, args.windows.windows()?, global, screen).await
 }
 
 /// Runs a plan and prints its tables.
@@ -74,6 +78,7 @@ pub(super) async fn carry_out(
     root: &std::path::Path,
     plan: Plan,
     mode: Mode,
+    windows: Windows,
     global: &Global,
     screen: &Screen,
 ) -> Result<ExitCode, CliError> {
@@ -87,7 +92,8 @@ pub(super) async fn carry_out(
         show: Show::Everything,
     };
     let text = serde_json::to_string(&*plan).expect("a plan is plain data");
-    let ran = workshop.run(&text, about, |means| engine::apply(Arc::clone(&plan), mode, means)).await?;
+    let ran =
+        workshop.run(&text, about, |means| engine::apply(Arc::clone(&plan), mode, Means { windows, ..means })).await?;
     if screen.format == OutputFormat::Human {
         let page = screen.page();
         if let Mode::Look { .. } = mode {

@@ -28,6 +28,7 @@ mod screen;
 mod secrets;
 mod trust;
 mod voice;
+mod windows;
 
 use std::{path::PathBuf, process};
 

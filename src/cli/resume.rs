@@ -8,10 +8,11 @@ use super::{
     open,
     run::{Ran, Workshop},
     screen::Screen,
+    windows,
 };
 use crate::{
     config::Project,
-    engine,
+    engine::{self, Means, Windows},
     event::{HostState, RunState},
     ledger::RunRecord,
     model::{ExitCode, HostName, HostOutcome},
@@ -32,6 +33,9 @@ pub(super) struct Args {
     /// Go on as planned, although the playbook has changed since
     #[arg(long)]
     as_planned: bool,
+
+    #[command(flatten)]
+    windows: windows::Args,
 }
 
 /// Take hosts of a run through the same plan and gates again
@@ -55,6 +59,10 @@ pub(super) struct RetryArgs {
     #[arg(long, group = "which")]
     held: bool,
 
+    /// Hosts that were not started: outside their windows, or the run ended first
+    #[arg(long, group = "which")]
+    not_started: bool,
+
     /// This host, however it ended
     #[arg(long, group = "which", value_name = "HOST")]
     host: Vec<String>,
@@ -62,6 +70,9 @@ pub(super) struct RetryArgs {
     /// Go on as planned, although the playbook has changed since
     #[arg(long)]
     as_planned: bool,
+
+    #[command(flatten)]
+    windows: windows::Args,
 }
 
 pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
@@ -76,7 +87,7 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         ));
         return Ok(opened.state.exit_code());
     }
-    opened.go_on(hosts, "resume", screen).await
+    opened.go_on(hosts, "resume", args.windows.windows()?, screen).await
 }
 
 pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
@@ -95,6 +106,8 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) ->
             Some(Failed | Undone | Parked) => args.failed,
             Some(Unreachable) => args.unreached,
             Some(Held | Unknown) => args.held,
+            None if host.started.is_none() => args.not_started,
+            Some(HostOutcome::NotStarted) => args.not_started,
             _ => false,
         }
     });
@@ -111,7 +124,7 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) ->
         screen.say(&format!("run {}: no host is such", opened.record.number));
         return Ok(opened.state.exit_code());
     }
-    opened.go_on(hosts, "retry", screen).await
+    opened.go_on(hosts, "retry", args.windows.windows()?, screen).await
 }
 
 /// Whether a host's turn was cut off, or has not come.
@@ -165,12 +178,18 @@ impl Opened {
         self.state.hosts.iter().filter(|(_, host)| which(host)).map(|(name, _)| name.clone()).collect()
     }
 
-    async fn go_on(self, hosts: Vec<HostName>, purpose: &str, screen: &Screen) -> Result<ExitCode, CliError> {
+    async fn go_on(
+        self,
+        hosts: Vec<HostName>,
+        purpose: &str,
+        windows: Windows,
+        screen: &Screen,
+    ) -> Result<ExitCode, CliError> {
         screen.say(&format!("run {}: {purpose} for {}", self.record.number, words::count(hosts.len(), "host")));
         let (plan, state) = (Arc::new(self.plan), self.state);
         let Ran { exit, state, number } = self
             .workshop
-            .reopen(self.record.number, |means| engine::resume(plan, state, hosts, purpose, means))
+            .reopen(self.record.number, |means| engine::resume(plan, state, hosts, purpose, Means { windows, ..means }))
             .await?;
         if screen.format == OutputFormat::Human {
             screen.print(&report::results(&state, Some(number), &screen.page()))?;

@@ -12,7 +12,7 @@ use super::{
     voice::Voice,
 };
 use crate::{
-    engine::{EngineError, Means, Secrets as _},
+    engine::{self, EngineError, Means, Secrets as _},
     event::{Event, Happening, RecordError, Recorder, RunState},
     ledger::{Ledger, RunHandle, RunMeta},
     model::{ExitCode, Failure, FailureClass, HostName, RunId, RunNumber},
@@ -123,6 +123,7 @@ impl Workshop {
             local: handle.folder().to_path_buf(),
             connect_within: self.global.connect_timeout.0,
             now: Arc::new(Timestamp::now),
+            windows: engine::Windows::AsPlanned,
         };
         let ended = work(means).await;
         self.voice.through(None);
@@ -167,6 +168,7 @@ impl Workshop {
             local: self.ledger.folder().to_path_buf(),
             connect_within: self.global.connect_timeout.0,
             now: Arc::new(Timestamp::now),
+            windows: engine::Windows::AsPlanned,
         }
     }
 }

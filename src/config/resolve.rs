@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{
     Project, builtin,
-    documents::{BecomeDoc, OneOrMany, Profile, Release, Settings, StepDoc, Value, Window},
+    documents::{BecomeDoc, OneOrMany, Profile, Release, Settings, StepDoc, Value, Window, WindowKind},
     template::Scope,
 };
 use crate::model::{GroupName, HostName, ProfileName, SecretId, SecretSource, Span, Tag, Version};
@@ -345,7 +345,23 @@ fn overlay(below: &mut Settings, above: &Settings) {
     set(&mut below.host_key_alias, above.host_key_alias.as_ref());
     set(&mut below.state_dir, above.state_dir.as_ref());
     set(&mut below.forward_agent, above.forward_agent.as_ref());
-    set(&mut below.window, above.window.as_ref());
+    windows(&mut below.window, above.window.as_ref());
+}
+
+/// The nearer level says when a host may be worked on; a time that any level denies stays denied.
+fn windows(below: &mut Option<OneOrMany<Window>>, above: Option<&OneOrMany<Window>>) {
+    let Some(OneOrMany(above)) = above else { return };
+    let denies = |window: &Window| window.kind == WindowKind::Deny;
+    // A level that only adds a freeze leaves the times of the others as they are.
+    let replaces = above.is_empty() || !above.iter().all(denies);
+    let mut all = below.take().map(|OneOrMany(windows)| windows).unwrap_or_default();
+    all.retain(|window| denies(window) || !replaces);
+    for window in above {
+        if !all.contains(window) {
+            all.push(window.clone());
+        }
+    }
+    *below = Some(OneOrMany(all));
 }
 
 fn add(tags: &mut Vec<Tag>, more: &[Tag]) {

@@ -13,6 +13,7 @@ mod host;
 mod link;
 mod look;
 mod program;
+mod queue;
 mod rollout;
 mod soak;
 mod sweep;
@@ -21,7 +22,7 @@ mod tests;
 mod unlock;
 mod unwind;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -29,8 +30,8 @@ use tokio::sync::watch;
 
 use crate::{
     event::{Happening, HostLine, RecordError, Recorder, RunState, WaveLine},
-    model::{ExitCode, Failure, HostName, HostOutcome, RunId, Secret, SecretSource},
-    plan::Plan,
+    model::{Downtime, ExitCode, Failure, HostName, HostOutcome, RunId, Secret, SecretSource, StepId},
+    plan::{HostPlan, Plan},
     steps::Progress,
     transport::Transport,
 };
@@ -59,6 +60,20 @@ pub struct Means {
     pub connect_within: Duration,
     /// Tells the time.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What windows mean to this run.
+    pub windows: Windows,
+}
+
+/// What a host's window means to a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Windows {
+    /// What the plan says.
+    #[default]
+    AsPlanned,
+    /// A host outside its window is waited for, whatever the plan says.
+    Wait,
+    /// Nothing, by the word of a person.
+    Overridden { by: String, reason: String },
 }
 
 /// Resolves references to secrets, late, on the controller. May block.
@@ -183,10 +198,17 @@ fn run_started(plan: &Plan, purpose: &str) -> Happening {
                     steps: host.steps.len(),
                     version: host.found.clone(),
                     wanted: plan.wanted.clone(),
+                    downtime: downtime(host),
                 };
                 (name.clone(), line)
             })
             .collect(),
         rolls_back: plan.hosts.values().find_map(|host| Some(host.rollback.as_ref()?.of.clone())),
     }
+}
+
+/// The steps with which a host's product goes down or comes up.
+fn downtime(host: &HostPlan) -> BTreeMap<StepId, Downtime> {
+    let marks = host.steps.iter().filter_map(|step| Some((step.id.clone(), step.timing.downtime?)));
+    marks.collect()
 }

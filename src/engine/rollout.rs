@@ -5,9 +5,11 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
 use super::{
-    EngineError, Means, Mode, Stop,
+    EngineError, Means, Mode, Stop, Windows,
     budget::Tally,
-    host, run_started,
+    host,
+    queue::Queue,
+    run_started,
     soak::{Soak, SoakEnd, Soaked},
 };
 use crate::{
@@ -49,7 +51,7 @@ impl Rollout {
             for (name, host) in past.state.hosts.iter().filter(|(name, _)| !past.hosts.contains(name)) {
                 let Some(outcome) = host.outcome else { continue };
                 let _ = tally.absorb(host.wave, name, outcome, host.failure.as_ref());
-                codes.push(outcome.exit_code());
+                codes.push(outcome.exit_code_for(host.failure.as_ref()));
                 // A wave that is not finished soaks anew, and its hosts with it.
                 let stands = past.state.waves.get(host.wave).is_some_and(|wave| !wave.needs(&past.hosts));
                 if let Some(soak) = host.soak.as_ref().filter(|soak| stands && soak.verdict != Verdict::Pass) {
@@ -95,6 +97,9 @@ impl Rollout {
                 let (by, purpose, hosts) = (self.means.owner.clone(), past.purpose.clone(), past.hosts.clone());
                 self.record(Happening::RunResumed { by, purpose, hosts }).await?;
             }
+        }
+        if let Windows::Overridden { by, reason } = &self.means.windows {
+            self.record(Happening::WindowsOverridden { by: by.clone(), reason: reason.clone() }).await?;
         }
         let plan = Arc::clone(&self.plan);
         let mut halted = None;
@@ -148,7 +153,8 @@ impl Rollout {
     /// Runs one wave to its barrier. Returns why the run must not go on, when it must not.
     async fn run_wave(&mut self, index: usize, wave: &Wave, todo: &[HostName]) -> Result<Option<Halt>, EngineError> {
         self.record(Happening::WaveStarted { wave: index, name: wave.name.clone() }).await?;
-        let mut waiting = todo.iter();
+        let mut queue = Queue::new(&self.plan, &self.means, self.mode, todo);
+        let past_state = self.past.as_ref().map(|past| past.state.clone());
         let mut running = FuturesUnordered::new();
         let mut good = self.good_before(wave);
         let mut halt: Option<Halt> = None;
@@ -166,21 +172,33 @@ impl Rollout {
                     // What ended the pause may be the wish to stop.
                     continue;
                 }
-                let Some(host) = waiting.next() else { break };
-                let past = self.past.as_ref().and_then(|past| past.state.hosts.get(host));
+                let Some(host) = queue.next(past_state.as_ref()).await? else { break };
+                let past = self.past.as_ref().and_then(|past| past.state.hosts.get(&host));
                 let past = past.filter(|past| past.has_begun()).cloned();
                 let (plan, means) = (Arc::clone(&self.plan), self.means.clone());
-                running.push(host::run(plan, host.clone(), index, self.mode, past, means));
+                running.push(host::run(plan, host, index, self.mode, past, means));
             }
             let unpaused = async {
-                if halt.is_none() && waiting.len() > 0 && self.means.control.is_paused() {
+                if halt.is_none() && !queue.is_empty() && self.means.control.is_paused() {
                     self.means.control.unpaused().await;
                 } else {
                     std::future::pending::<()>().await;
                 }
             };
+            if running.is_empty() && (halt.is_some() || queue.is_empty()) {
+                break;
+            }
+            let free = running.len() < self.plan.rollout.at_once.max(1) && !self.means.control.is_paused();
+            let nobody = running.is_empty();
+            let opened =
+                async { if halt.is_none() && free { queue.opens().await } else { std::future::pending().await } };
             let end = tokio::select! {
-                end = running.next() => end,
+                Some(end) = running.next() => end,
+                () = opened => continue,
+                () = self.means.control.asked_for(Stop::Drain), if nobody => {
+                    halt = Some(stopped_by_person());
+                    continue;
+                }
                 // The window is filled again at once, not when the next host ends.
                 () = unpaused => {
                     if self.means.control.stop_now() > Stop::No {
@@ -189,7 +207,6 @@ impl Rollout {
                     continue;
                 }
             };
-            let Some(end) = end else { break };
             let end = end?;
             self.codes.push(end.outcome.exit_code());
             let over = self.tally.absorb(index, &end.host, end.outcome, end.failure.as_ref());
@@ -202,8 +219,9 @@ impl Rollout {
                 good.push(end.host);
             }
         }
+        self.codes.append(&mut queue.codes);
         // A budget that is exceeded by the very last host has nobody left to halt for. It is told all the same.
-        let is_last = waiting.as_slice().is_empty() && !self.more_after(index);
+        let is_last = queue.is_empty() && !self.more_after(index);
         if let Some(Halt { class, reason }) = halt.take_if(|halt| is_last && halt.class == HaltClass::Budget) {
             self.record(Happening::Halted { reason, class, nothing_left: true }).await?;
         }

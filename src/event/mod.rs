@@ -14,13 +14,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Approval, Effect, ExitCode, Failure, HostName, HostOutcome, Receipt, RunId, Span, StepId, StepOutcome, StepPart,
-    Verdict, Version, Way,
+    Approval, Downtime, Effect, ExitCode, Failure, HostName, HostOutcome, Receipt, RunId, Span, StepId, StepOutcome,
+    StepPart, Verdict, Version, Way,
 };
 
 pub use state::{
-    Activity, CheckState, CommandState, Halt, Health, HostState, IllegalEvent, Interruption, Refusal, RunState,
-    SentSegment, SoakState, StepState, UndoState, WaveState,
+    Activity, CheckState, CommandState, Halt, Health, HostState, IllegalEvent, Interruption, Outage, Overridden,
+    Refusal, RunState, SentSegment, SoakState, StepState, UndoState, WaveState,
 };
 
 /// One fact of a run.
@@ -61,6 +61,11 @@ pub enum Happening {
         purpose: String,
         hosts: Vec<HostName>,
     },
+    /// A person let the run start hosts outside their windows.
+    WindowsOverridden {
+        by: String,
+        reason: String,
+    },
     WaveStarted {
         wave: usize,
         name: String,
@@ -68,6 +73,11 @@ pub enum Happening {
     /// A host's turn came. Recorded before the host is touched.
     HostStarted {
         wave: usize,
+    },
+    /// A host's turn came outside its window, and the run waits for that.
+    HostDeferred {
+        reason: String,
+        until: Timestamp,
     },
     Connected {
         address: String,
@@ -228,10 +238,12 @@ pub enum Happening {
 
 impl Happening {
     /// The names of all kinds, as JSON has them in `event`. Documented in `docs/events.md`.
-    pub const KINDS: [&'static str; 29] = [
+    pub const KINDS: [&'static str; 31] = [
         "run-started",
         "run-resumed",
+        "windows-overridden",
         "wave-started",
+        "host-deferred",
         "host-started",
         "connected",
         "fact-read",
@@ -265,6 +277,8 @@ impl Happening {
         match self {
             Self::RunStarted { .. } => "run-started",
             Self::RunResumed { .. } => "run-resumed",
+            Self::WindowsOverridden { .. } => "windows-overridden",
+            Self::HostDeferred { .. } => "host-deferred",
             Self::WaveStarted { .. } => "wave-started",
             Self::HostStarted { .. } => "host-started",
             Self::Connected { .. } => "connected",
@@ -355,6 +369,9 @@ pub struct HostLine {
     pub version: Option<Version>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Version>,
+    /// The steps with which the product goes down or comes up.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub downtime: BTreeMap<StepId, Downtime>,
 }
 
 /// Makes events durable. The engine awaits it before it does the next thing.

@@ -4,6 +4,7 @@
 //! What one host went through is folded in `host`.
 
 mod host;
+mod outage;
 mod recovery;
 mod refusal;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use super::{Event, HaltClass, Happening, HostLine, WaveLine};
 use crate::model::{ExitCode, HostName, HostOutcome, RunId, Span, Verdict};
 
 pub use host::{Activity, CheckState, CommandState, Health, HostState, SentSegment, SoakState, StepState, UndoState};
+pub use outage::Outage;
 pub use refusal::{IllegalEvent, Refusal};
 
 /// What is known of a run after some of its events.
@@ -42,6 +44,8 @@ pub struct RunState {
     /// The first reason for which no new host was started.
     pub halted: Option<Halt>,
     pub interrupted: Option<Interruption>,
+    /// Who let it start hosts outside their windows, the last time it was begun or taken up so.
+    pub overridden: Option<Overridden>,
     /// The exit code the run itself recorded at its end. See also [`RunState::exit_code`].
     pub exit: Option<ExitCode>,
 }
@@ -67,6 +71,14 @@ pub struct Halt {
     pub at: Timestamp,
     /// Every host had had its turn.
     pub nothing_left: bool,
+}
+
+/// A person's word that windows do not bind the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overridden {
+    pub by: String,
+    pub reason: String,
+    pub at: Timestamp,
 }
 
 /// How a person stopped the run.
@@ -134,6 +146,9 @@ impl RunState {
                 plan_digest.clone_into(&mut self.plan_digest);
                 purpose.clone_into(&mut self.purpose);
                 self.lay_out(waves, hosts);
+            }
+            Happening::WindowsOverridden { by, reason } => {
+                self.overridden = Some(Overridden { by: by.clone(), reason: reason.clone(), at: event.at });
             }
             Happening::WaveStarted { wave, .. } => {
                 let state = self.wave(*wave)?;
@@ -296,7 +311,7 @@ impl RunState {
             {
                 ExitCode::HostFailed
             }
-            Some(outcome) => outcome.exit_code(),
+            Some(outcome) => outcome.exit_code_for(host.failure.as_ref()),
             None if host.started.is_none() => ExitCode::Good,
             None if self.interrupted.is_some() => ExitCode::Interrupted,
             None => ExitCode::PersonNeeded,

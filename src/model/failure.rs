@@ -32,6 +32,8 @@ pub enum FailureClass {
     Unknown,
     /// Refused: lease held, host moved since the plan.
     Refused,
+    /// Outside its window: nothing was begun.
+    Window,
     /// A document, template or secret could not be used; nothing was touched.
     Input,
     /// The controller's own trouble: ledger, disk.

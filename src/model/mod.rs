@@ -1,6 +1,7 @@
 //! The words of the product: names, versions, effects, outcomes. No input, no output.
 
 mod command;
+mod downtime;
 mod duration;
 mod effect;
 mod exit;
@@ -14,6 +15,7 @@ mod version;
 mod way;
 
 pub use command::{RemoteCommand, quote};
+pub use downtime::Downtime;
 pub use duration::Span;
 pub use effect::Effect;
 pub use exit::ExitCode;

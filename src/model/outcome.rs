@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ExitCode, Failure};
+use super::{ExitCode, Failure, FailureClass};
 
 /// What a check says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -131,6 +131,14 @@ impl HostOutcome {
             Self::Unreachable => ExitCode::SomeUnreachable,
             Self::Refused => ExitCode::Refused,
             Self::Interrupted => ExitCode::Interrupted,
+        }
+    }
+
+    /// What it says with its reason: a host left for its window is one that the run refused to start.
+    pub fn exit_code_for(self, failure: Option<&Failure>) -> ExitCode {
+        match failure {
+            Some(failure) if self == Self::NotStarted && failure.class == FailureClass::Window => ExitCode::Refused,
+            _ => self.exit_code(),
         }
     }
 }

@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::{
-    FailureBudget, HostPlan, Plan, Purpose, Rollout,
+    Estimate, FailureBudget, HostPlan, Plan, Purpose, Rollout,
     waves::{self, Rounding, Traits},
+    window::Schedule,
 };
 use crate::{
     config::{
@@ -246,7 +247,10 @@ impl Compiler<'_> {
         let migration = self.reading(scope, role.and_then(|role| role.migration.as_ref()), "migration", &base);
         self.protected(scope, &steps);
         let recovery = self.recovery(scope, role, &base, &steps);
-        HostPlan {
+        if let Err(problem) = Schedule::new(&host.windows) {
+            self.complain(Some(&host.name), problem);
+        }
+        let mut plan = HostPlan {
             target: target::target(self.project, host),
             profile: host.profile.to_string(),
             tags: host.tags.iter().map(ToString::to_string).collect(),
@@ -262,7 +266,11 @@ impl Compiler<'_> {
             migration,
             recovery,
             rollback: None,
-        }
+            windows: host.windows.clone(),
+            estimate: None,
+        };
+        plan.estimate = Some(Estimate::of(&plan));
+        plan
     }
 }
 
@@ -304,5 +312,6 @@ fn rollout(playbook: &Playbook, total: usize) -> Rollout {
         before_data: playbook.on_failure.before_data,
         after_data: playbook.on_failure.after_data,
         scope: playbook.on_failure.scope,
+        outside_window: doc.outside_window,
     }
 }

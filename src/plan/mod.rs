@@ -1,10 +1,12 @@
 //! Documents to the plan: immutable, complete, plain data. The engine decides nothing it does not say.
 
 mod compile;
+mod estimate;
 mod recovery;
 #[cfg(test)]
 mod tests;
 mod waves;
+pub mod window;
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
@@ -12,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// The words of documents that plans keep as they are.
-pub use crate::config::documents::{AfterData, BeforeData, Promote, Requirement, Retry, Scope};
+pub use crate::config::documents::{
+    AfterData, BeforeData, OutsideWindow, Promote, Requirement, Retry, Scope, Window, WindowKind,
+};
 use crate::{
     model::{Effect, HostName, SecretId, SecretSource, Span, StepId, StepPart, Version},
     steps::{Action, Check},
@@ -20,6 +24,7 @@ use crate::{
 };
 
 pub use compile::{FORMAT, Order, compile, target};
+pub use estimate::{Estimate, Timing};
 pub use recovery::{HostRollback, KeptReceipt, Recovery, Shape, TakenStep, leaves};
 
 /// What a run will do, completely.
@@ -109,6 +114,9 @@ pub struct Rollout {
     pub before_data: BeforeData,
     pub after_data: AfterData,
     pub scope: Scope,
+    /// What becomes of a host whose turn comes outside its window.
+    #[serde(default)]
+    pub outside_window: OutsideWindow,
 }
 
 /// How many hosts of each class may go wrong; the next one halts. `None`: no limit.
@@ -163,6 +171,12 @@ pub struct HostPlan {
     /// The product's health: baseline before, proof after.
     #[serde(default)]
     pub checks: Vec<PlannedCheck>,
+    /// When the host may be started; any time when there are none.
+    #[serde(default)]
+    pub windows: Vec<Window>,
+    /// How long it is expected to take.
+    #[serde(default)]
+    pub estimate: Option<Estimate>,
     /// Index of the first step after which pointing the code back is no rollback.
     #[serde(default)]
     pub point_of_no_return: Option<usize>,
@@ -206,6 +220,9 @@ pub struct PlannedStep {
     /// It takes back a step of a finished run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takes_back: Option<TakenStep>,
+    /// What is expected of it; nothing is enforced.
+    #[serde(default)]
+    pub timing: Timing,
 }
 
 /// How a step will be taken back.
@@ -259,6 +276,8 @@ impl HostPlan {
             gates: Vec::new(),
             steps: Vec::new(),
             checks: Vec::new(),
+            windows: Vec::new(),
+            estimate: None,
             point_of_no_return: None,
             recovery: Recovery::default(),
             rollback: None,

@@ -81,6 +81,7 @@ fn the_digest_covers_every_word_of_a_plan() {
             before_data: BeforeData::Undo,
             after_data: AfterData::Hold,
             scope: Scope::Host,
+            outside_window: OutsideWindow::Leave,
         },
         warnings: Vec::new(),
     }

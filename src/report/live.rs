@@ -301,6 +301,8 @@ impl Live {
                 changes || !(outcome.is_good() || told)
             }
             Happening::RunResumed { .. }
+            | Happening::WindowsOverridden { .. }
+            | Happening::HostDeferred { .. }
             | Happening::StepFound { .. }
             | Happening::HostStarted { .. }
             | Happening::FactRead { .. }

@@ -1,7 +1,7 @@
 //! The table at the end of a run: what became of each host, the same ones folded, the worst last;
 //! then what went wrong in full, the totals, and what to type next.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use indexmap::IndexMap;
 
@@ -10,7 +10,7 @@ use super::{
     trouble, words,
 };
 use crate::{
-    event::{HostState, Phase, RunState, StepState, UndoState},
+    event::{HostState, Outage, Phase, RunState, StepState, UndoState},
     model::{ExitCode, Failure, HostName, HostOutcome, RunNumber, StepOutcome, Verdict},
 };
 
@@ -39,13 +39,18 @@ pub fn results(state: &RunState, number: Option<RunNumber>, page: &Page) -> Stri
         rows.entry((severity(host.outcome), row)).or_default().push(name);
     }
     rows.sort_by(|left, _, right, _| left.0.cmp(&right.0));
-    let rows: Vec<Vec<String>> =
-        rows.into_iter().map(|((_, row), names)| [vec![names_of(&names)], row].concat()).collect();
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|((_, mut row), names)| {
+            row.insert(4, downtime(state, &names, page));
+            [vec![names_of(&names)], row].concat()
+        })
+        .collect();
 
     let mut text = String::new();
     if !rows.is_empty() {
         text.push_str(
-            &page.table_with_notes(&["host", "wave", "result", "steps", "version", "health", "cause"], &rows),
+            &page.table_with_notes(&["host", "wave", "result", "steps", "version", "down", "health", "cause"], &rows),
         );
     }
     text.push_str(&trouble::trouble(state, number, page));
@@ -69,6 +74,10 @@ pub(super) fn totals(state: &RunState, page: &Page, standing: &dyn Fn(&HostState
         let _ = write!(text, ". Took {}.", words::duration(took));
     }
     text.push('\n');
+    if let Some(word) = &state.overridden {
+        let what = format!("windows did not bind it, by the word of {}: {}", cell(&word.by), cell(&word.reason));
+        text.push_str(&page.wrap(&page.paint(Tone::Odd, &what), 2));
+    }
     if let Some(halt) = &state.halted {
         let word = if halt.nothing_left { "over budget" } else { "halted" };
         text.push_str(&page.wrap(&format!("{}: {}", page.paint(Tone::Bad, word), cell(&halt.reason)), 2));
@@ -158,6 +167,22 @@ pub(super) fn severity(outcome: Option<HostOutcome>) -> u8 {
         Some(HostOutcome::Held) => 10,
         Some(HostOutcome::Unknown) => 11,
         Some(HostOutcome::Stuck) => 12,
+    }
+}
+
+/// How long hosts were down, the shortest and the longest; of one that still is, since when.
+fn downtime(state: &RunState, names: &[&HostName], page: &Page) -> String {
+    let outages = || names.iter().filter_map(|name| state.hosts.get(*name)).map(|host| &host.downtime);
+    if let Some(since) = outages().filter_map(|outage| outage.since).min() {
+        return page.paint(Tone::Bad, &format!("since {}", page.clock(since)));
+    }
+    let lengths: BTreeSet<_> = outages().filter_map(Outage::length).collect();
+    match (lengths.first(), lengths.last()) {
+        (Some(shortest), Some(longest)) => {
+            let (shortest, longest) = (words::duration(shortest.0), words::duration(longest.0));
+            if shortest == longest { shortest } else { format!("{shortest} to {longest}") }
+        }
+        _ => String::new(),
     }
 }
 

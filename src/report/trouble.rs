@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{HostState, RunState, UndoState},
-    model::{Failure, HostName, HostOutcome, RunNumber},
+    model::{Failure, FailureClass, HostName, HostOutcome, RunNumber},
 };
 
 /// Most different troubles told in full. More than that is not read, and `history show` has it all.
@@ -103,7 +103,15 @@ fn ways_on(state: &RunState, number: RunNumber) -> Vec<String> {
     use HostOutcome::{Failed, Interrupted, NotStarted, Parked, Undone, Unreachable};
     let any = |which: &dyn Fn(Option<HostOutcome>) -> bool| state.hosts.values().any(|host| which(host.outcome));
     let mut ways = Vec::new();
-    if any(&|outcome| matches!(outcome, None | Some(Interrupted | NotStarted))) {
+    let shut = |host: &HostState| host.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Window);
+    if state.hosts.values().any(shut) {
+        ways.push(format!(
+            "`longshore retry {number} --not-started` takes the hosts that were outside their windows; with `--wait` it waits \
+             for them"
+        ));
+    }
+    let open = |host: &HostState| matches!(host.outcome, None | Some(Interrupted | NotStarted)) && !shut(host);
+    if state.hosts.values().any(open) {
         ways.push(format!("`longshore resume {number}` goes on with the hosts that are not finished"));
     }
     if any(&|outcome| matches!(outcome, Some(Failed | Undone | Parked))) {

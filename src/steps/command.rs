@@ -176,6 +176,10 @@ impl StepKind for Command {
         Effect::Code
     }
 
+    fn expected(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(30)
+    }
+
     fn is_repeat_safe(&self) -> bool {
         false
     }

@@ -157,6 +157,11 @@ pub trait StepKind: Send + Sync {
         Duration::from_mins(5)
     }
 
+    /// How long a step of this kind usually takes, where the document does not say.
+    fn expected(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
     /// Whether running it twice does no more than running it once.
     fn is_repeat_safe(&self) -> bool;
 

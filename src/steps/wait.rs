@@ -84,6 +84,11 @@ impl StepKind for Wait {
         self.length.map_or_else(|| self.within(), Duration::from) + Duration::from_mins(1)
     }
 
+    fn expected(&self) -> Duration {
+        // What is waited for comes long before the waiting is given up.
+        self.length.map_or_else(|| self.within() / 4, Duration::from)
+    }
+
     fn is_repeat_safe(&self) -> bool {
         true
     }

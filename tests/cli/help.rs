@@ -170,14 +170,19 @@ fn each_command_says_in_a_line_what_it_does_and_then_how() {
       <PLAN|PLAYBOOK>  A plan kept in a file, or a playbook
 
     Options:
-          --to <VERSION>      The version wanted; only with a playbook
-          --limit <SELECTOR>  Narrow the playbook's hosts to these; only with a
-                              playbook
-          --check             Only look: what would change, without changing it
-          --diff              With `--check`: show the differences of files, secrets
-                              hidden
-      -y, --yes               Do not ask before a playbook is applied
-      -h, --help              Print help (see more with '--help')
+          --to <VERSION>        The version wanted; only with a playbook
+          --limit <SELECTOR>    Narrow the playbook's hosts to these; only with a
+                                playbook
+          --check               Only look: what would change, without changing it
+          --diff                With `--check`: show the differences of files,
+                                secrets hidden
+          --wait                Wait for the window of each host that is outside of
+                                its own
+          --break-glass <NAME>  Start hosts outside their windows, on this person's
+                                word
+          --reason <TEXT>       Why windows are set aside; recorded and shown
+      -y, --yes                 Do not ask before a playbook is applied
+      -h, --help                Print help (see more with '--help')
 
     =====
     Run one command on many hosts
@@ -278,25 +283,39 @@ fn commands_that_steer_a_run_from_another_terminal_say_how_too() {
       [RUN]  The run: its number or id, or `last` [default: last]
 
     Options:
-          --as-planned  Go on as planned, although the playbook has changed since
-      -h, --help        Print help (see more with '--help')
+          --as-planned          Go on as planned, although the playbook has changed
+                                since
+          --wait                Wait for the window of each host that is outside of
+                                its own
+          --break-glass <NAME>  Start hosts outside their windows, on this person's
+                                word
+          --reason <TEXT>       Why windows are set aside; recorded and shown
+      -h, --help                Print help (see more with '--help')
 
     =====
     Take hosts of a run through the same plan and gates again
 
-    Usage: longshore retry [OPTIONS] <--failed|--unreached|--held|--host <HOST>> [RUN]
+    Usage: longshore retry [OPTIONS] <--failed|--unreached|--held|--not-started|--host <HOST>> [RUN]
 
     Arguments:
       [RUN]  The run: its number or id, or `last` [default: last]
 
     Options:
-          --failed       Hosts that failed, were taken back or were parked
-          --unreached    Hosts that could not be reached
-          --held         Hosts that wait for a person: held, or with a step nobody
-                         knows the result of
-          --host <HOST>  This host, however it ended
-          --as-planned   Go on as planned, although the playbook has changed since
-      -h, --help         Print help (see more with '--help')
+          --failed              Hosts that failed, were taken back or were parked
+          --unreached           Hosts that could not be reached
+          --held                Hosts that wait for a person: held, or with a step
+                                nobody knows the result of
+          --not-started         Hosts that were not started: outside their windows,
+                                or the run ended first
+          --host <HOST>         This host, however it ended
+          --as-planned          Go on as planned, although the playbook has changed
+                                since
+          --wait                Wait for the window of each host that is outside of
+                                its own
+          --break-glass <NAME>  Start hosts outside their windows, on this person's
+                                word
+          --reason <TEXT>       Why windows are set aside; recorded and shown
+      -h, --help                Print help (see more with '--help')
 
     =====
     Take the lease on a host away from the run that holds it

@@ -102,6 +102,7 @@ fn means(project: &Project, handle: &RunHandle, recorder: Arc<dyn Recorder>) -> 
         local: handle.folder().to_path_buf(),
         connect_within: Duration::from_secs(10),
         now: Arc::new(jiff::Timestamp::now),
+        windows: longshore::engine::Windows::AsPlanned,
     }
 }
 

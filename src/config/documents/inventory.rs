@@ -6,7 +6,10 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::step::{OneOrMany, StepDoc};
+use super::{
+    step::{OneOrMany, StepDoc},
+    window::Window,
+};
 use crate::model::{GroupName, HostName, ProfileName, SecretSource, Span, Tag};
 
 /// The hosts, and everything that is to be said of them. All files of `inventory/` are read as one; the same
@@ -64,7 +67,8 @@ pub struct Settings {
     pub state_dir: Option<String>,
     /// Lets the host use the SSH agent of the controller. `false` when left out.
     pub forward_agent: Option<bool>,
-    /// When a run may start on the host. Read and checked, and not yet acted on.
+    /// When a run may start on the host, and when it must not. Times that are allowed replace those of farther
+    /// levels, `[]` for any time; those that are denied add up. Any time when left out.
     pub window: Option<OneOrMany<Window>>,
 }
 
@@ -109,7 +113,8 @@ pub struct HostEntry {
     pub state_dir: Option<String>,
     /// Lets the host use the SSH agent of the controller. `false` when left out.
     pub forward_agent: Option<bool>,
-    /// When a run may start on the host. Read and checked, and not yet acted on.
+    /// When a run may start on the host, and when it must not. Times that are allowed replace those of farther
+    /// levels, `[]` for any time; those that are denied add up. Any time when left out.
     pub window: Option<OneOrMany<Window>>,
 }
 
@@ -197,92 +202,5 @@ impl Value {
     pub fn secret(&self) -> Option<SecretSource> {
         let source = self.0.as_object()?.get("secret")?;
         serde_json::from_value(source.clone()).ok()
-    }
-}
-
-/// A time in which a run may start on a host, or must not. Read and checked, and not yet acted on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Window {
-    /// Days and ranges of days, in English and of three letters: `Mon-Thu`, `Sat,Sun`. Every day when left out.
-    #[serde(default)]
-    pub days: Option<String>,
-    /// Local time it opens, `HH:MM`.
-    pub from: String,
-    /// Local time it closes, `HH:MM`; before `from` it is on the next day.
-    pub to: String,
-    /// IANA time zone: `Europe/Berlin`.
-    pub zone: String,
-    /// `allow` or `deny`. `allow` when left out.
-    #[serde(default)]
-    pub kind: Option<String>,
-}
-
-/// A day of the week, as windows name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Day {
-    Mon,
-    Tue,
-    Wed,
-    Thu,
-    Fri,
-    Sat,
-    Sun,
-}
-
-impl Window {
-    /// Returns the days on which the window opens; the text that is no day when there is one.
-    pub fn parsed_days(&self) -> Result<Vec<Day>, String> {
-        let Some(days) = &self.days else { return Ok(Day::ALL.to_vec()) };
-        let mut all = Vec::new();
-        for part in days.split(',').map(str::trim) {
-            let (from, to) = part.split_once('-').unwrap_or((part, part));
-            let (from, to) = (Day::parse(from)?, Day::parse(to)?);
-            // `Fri-Mon` goes on over the end of the week.
-            for step in 0..7 {
-                let day = Day::ALL[(from as usize + step) % 7];
-                if !all.contains(&day) {
-                    all.push(day);
-                }
-                if day == to {
-                    break;
-                }
-            }
-        }
-        Ok(all)
-    }
-}
-
-impl Day {
-    pub const ALL: [Self; 7] = [Self::Mon, Self::Tue, Self::Wed, Self::Thu, Self::Fri, Self::Sat, Self::Sun];
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        let names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-        let found = names.iter().position(|name| text.eq_ignore_ascii_case(name));
-        found.map(|index| Self::ALL[index]).ok_or_else(|| text.to_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn days(text: &str) -> Result<Vec<Day>, String> {
-        let window = Window {
-            days: Some(text.to_owned()),
-            from: "01:00".to_owned(),
-            to: "04:00".to_owned(),
-            zone: "UTC".to_owned(),
-            kind: None,
-        };
-        window.parsed_days()
-    }
-
-    #[test]
-    fn days_are_names_and_ranges_that_may_pass_the_weekend() {
-        assert_eq!(days("Mon-Wed, sat"), Ok(vec![Day::Mon, Day::Tue, Day::Wed, Day::Sat]));
-        assert_eq!(days("Sat-Mon"), Ok(vec![Day::Sat, Day::Sun, Day::Mon]));
-        assert_eq!(days("Mon-Thy"), Err("Thy".to_owned()));
     }
 }

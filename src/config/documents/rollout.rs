@@ -8,6 +8,7 @@ use serde::{
     de::{self, Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
+use super::window::OutsideWindow;
 use crate::model::Span;
 
 /// How the hosts are taken: canary, waves, window, soak, budget.
@@ -26,6 +27,8 @@ pub struct RolloutDoc {
     pub soak: Option<Soak>,
     /// Who lets the next wave begin.
     pub promote: Promote,
+    /// What becomes of a host whose turn comes outside its window.
+    pub outside_window: OutsideWindow,
     /// How many hosts may go wrong before no more are started.
     pub budget: Budget,
 }

@@ -12,7 +12,7 @@ use serde::{
 };
 
 use crate::{
-    model::{Effect, Span},
+    model::{Downtime, Effect, Span},
     steps::{Action, Check, Command, Env, Fetch, File, Notify, Script, Wait},
 };
 
@@ -48,6 +48,11 @@ pub struct StepDoc {
     pub timeout: Option<Span>,
     /// Longest silence of the step's program. Any when left out.
     pub idle_timeout: Option<Span>,
+    /// How long the step usually takes: what windows and the plan count with, and nothing is cut short by. That of its
+    /// kind when left out.
+    pub expected: Option<Span>,
+    /// Whether the product goes down with the step, or is up again after it. Neither when left out.
+    pub downtime: Option<Downtime>,
     /// How to take the step back: one or more steps. What its kind knows by itself when left out.
     pub undo: Option<Box<OneOrMany<StepDoc>>>,
     /// Why the step is not taken back. The plan says it, and does not warn.
@@ -132,7 +137,7 @@ pub struct Requirement {
 }
 
 /// One of something, or a list of them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneOrMany<T>(pub Vec<T>);
 
 impl<T: Serialize> Serialize for OneOrMany<T> {

@@ -5,12 +5,12 @@ use indexmap::IndexMap;
 use super::{
     Findings,
     steps::{Setting, Steps},
-    vars, ways,
+    vars, ways, window,
 };
 use crate::{
     config::{
         Diagnostic, Project,
-        documents::{OneOrMany, Profile, Settings, Window},
+        documents::{OneOrMany, Profile, Settings},
         select,
         source::{KeyPath, Source},
         suggest,
@@ -89,10 +89,10 @@ impl Check<'_, '_> {
             self.found.error(source.place(&at.key("via")), message, hint);
         }
         if let Some(OneOrMany(windows)) = &settings.window {
-            for (index, window) in windows.iter().enumerate() {
+            for (index, one) in windows.iter().enumerate() {
                 let list = at.key("window");
                 let at = if source.has(&list.index(index)) { list.index(index) } else { list };
-                self.window(source, &at, window);
+                window::window(source, &at, one, &mut self.found);
             }
         }
     }
@@ -250,40 +250,6 @@ impl Check<'_, '_> {
                 let message = format!("the commands of `{name}` cannot run `via` the host itself");
                 self.found.error(source.place(&at), message, Some("leave `via` out".to_owned()));
             }
-        }
-    }
-
-    fn window(&mut self, source: &Source, at: &KeyPath, window: &Window) {
-        for (key, text) in [("from", &window.from), ("to", &window.to)] {
-            if jiff::civil::Time::strptime("%H:%M", text).is_err() && text != "24:00" {
-                let message = format!("`{key}` is not a time of day: `{}`", text.escape_debug());
-                self.found.error(source.place(&at.key(key)), message, Some("write `01:00` or `23:30`".to_owned()));
-            }
-        }
-        if let Some(days) = &window.days
-            && let Err(odd) = window.parsed_days()
-        {
-            let names = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-            let hint = suggest::hint(&odd, names);
-            let message = format!("`{}` is no day of the week", odd.escape_debug());
-            let start = days.find(odd.as_str()).unwrap_or(0);
-            self.found.error(source.inner_place(&at.key("days"), &(start..start + odd.len())), message, hint);
-        }
-        // A machine without zone data cannot tell; the run would say so.
-        if !jiff::tz::db().is_definitively_empty() && jiff::tz::TimeZone::get(&window.zone).is_err() {
-            let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
-            let hint = suggest::nearest(&window.zone, names.iter().map(String::as_str)).map_or_else(
-                || "write a zone such as `Europe/Berlin` or `UTC`".to_owned(),
-                |near| format!("did you mean `{near}`?"),
-            );
-            let message = format!("there is no time zone `{}`", window.zone.escape_debug());
-            self.found.error(source.place(&at.key("zone")), message, Some(hint));
-        }
-        if let Some(kind) = &window.kind
-            && !matches!(kind.as_str(), "allow" | "deny")
-        {
-            let message = format!("`kind` cannot be `{}`", kind.escape_debug());
-            self.found.error(source.place(&at.key("kind")), message, suggest::hint(kind, ["allow", "deny"]));
         }
     }
 }

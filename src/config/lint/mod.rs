@@ -8,6 +8,7 @@ mod rollout;
 mod steps;
 mod vars;
 mod ways;
+mod window;
 
 pub(super) use inventory::inventory;
 pub(super) use playbook::playbook;

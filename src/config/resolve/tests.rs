@@ -166,3 +166,26 @@ fn a_circle_of_groups_jumps_or_profiles_does_not_go_on_for_ever() {
     assert_eq!(host.groups.len(), 2);
     assert!(host.jump.len() <= 2);
 }
+
+#[test]
+fn the_nearer_times_that_are_allowed_win_and_those_that_are_denied_add_up() {
+    let inventory = r#"
+        [defaults]
+        window = [
+            { from = "01:00", to = "02:00", zone = "UTC" },
+            { dates = "2026-12-24", zone = "UTC", kind = "deny" },
+        ]
+        [groups.eu]
+        hosts = ["berlin", "paris", "rome"]
+        settings = { window = { dates = "2026-05-01", zone = "UTC", kind = "deny" } }
+        [hosts.berlin]
+        window = { from = "03:00", to = "04:00", zone = "UTC" }
+        [hosts.paris]
+        [hosts.rome]
+        window = []
+        "#;
+    let said = |name| host(inventory, name).windows.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(said("berlin"), ["not 2026-12-24 UTC", "not 2026-05-01 UTC", "03:00-04:00 UTC"]);
+    assert_eq!(said("paris"), ["01:00-02:00 UTC", "not 2026-12-24 UTC", "not 2026-05-01 UTC"]);
+    assert_eq!(said("rome"), ["not 2026-12-24 UTC", "not 2026-05-01 UTC"]);
+}

@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Control, Means, Mode, Promoter, Secrets, Stop, apply, resume};
+use super::{Control, Means, Mode, Promoter, Secrets, Stop, Windows, apply, resume};
 use crate::{
-    config::documents::{AfterData, BeforeData, Promote, Scope},
+    config::documents::{AfterData, BeforeData, OutsideWindow, Promote, Scope},
     event::{Event, Happening, RecordError, Recorder, RunState},
     model::{Effect, ExitCode, HostName, HostOutcome, RunId, Secret, SecretId, SecretSource, Span, StepId, StepPart},
     plan::{FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Purpose, Rollout, Watch, Wave},
@@ -26,15 +26,24 @@ use crate::{
 
 mod durable;
 mod rollout;
+mod windows;
 
 /// What was recorded, and what it adds up to.
 #[derive(Default)]
 struct Notes {
     events: Mutex<Vec<Event>>,
     state: Mutex<RunState>,
+    clock: Mutex<Option<Clock>>,
 }
 
+type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 impl Notes {
+    /// Lets events have the time of a clock; without one all happen at once.
+    fn told_by(&self, clock: Clock) {
+        *self.clock.lock().expect("not poisoned") = Some(clock);
+    }
+
     fn state(&self) -> RunState {
         self.state.lock().expect("not poisoned").clone()
     }
@@ -59,7 +68,7 @@ impl Recorder for Notes {
         let event = Event {
             run: state.run.clone().unwrap_or_else(RunId::generate),
             sequence: state.sequence + 1,
-            at: Timestamp::UNIX_EPOCH,
+            at: self.clock.lock().expect("not poisoned").as_ref().map_or(Timestamp::UNIX_EPOCH, |clock| clock()),
             host: host.cloned(),
             what,
         };
@@ -114,7 +123,8 @@ impl Bench {
             owner: "anna@laptop".to_owned(),
             local: folder.path().to_path_buf(),
             connect_within: Duration::from_secs(5),
-            now: Arc::new(|| Timestamp::UNIX_EPOCH),
+            now: clock(),
+            windows: Windows::AsPlanned,
         };
         Self { notes, means, stop, pause, folder }
     }
@@ -134,6 +144,16 @@ impl Bench {
         let resumed = resume(Arc::new(plan.clone()), self.notes.state(), hosts, purpose, self.means.clone()).await;
         resumed.expect("events in a legal order")
     }
+}
+
+/// A clock that goes as the test's own, which may be paused. It begins on a Saturday at noon, UTC.
+fn clock() -> Clock {
+    let begun = tokio::time::Instant::now();
+    let noon: Timestamp = "2026-11-21T12:00:00Z".parse().expect("a time");
+    Arc::new(move || {
+        let gone = jiff::SignedDuration::try_from(begun.elapsed()).expect("not so long");
+        noon.checked_add(gone).expect("in range")
+    })
 }
 
 fn name(text: &str) -> HostName {
@@ -163,6 +183,7 @@ fn bare_step(text: &str) -> PlannedStep {
         backward_compatible: false,
         part: StepPart::Main,
         takes_back: None,
+        timing: crate::plan::Timing::default(),
     }
 }
 
@@ -226,6 +247,7 @@ fn plan(waves: &[&[&str]], steps: Vec<PlannedStep>) -> Plan {
             before_data: BeforeData::Undo,
             after_data: AfterData::Hold,
             scope: Scope::Host,
+            outside_window: OutsideWindow::Leave,
         },
         warnings: Vec::new(),
     }

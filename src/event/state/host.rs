@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use jiff::Timestamp;
 
-use super::refusal::Refusal;
+use super::{outage::Outage, refusal::Refusal};
 use crate::{
     event::{Happening, HostLine, Phase, SentStep},
     model::{
@@ -33,6 +33,10 @@ pub struct HostState {
     pub wanted: Option<Version>,
     pub before: Option<Version>,
     pub after: Option<Version>,
+    /// When its window opens, where it waits for that, and why.
+    pub deferred: Option<(Timestamp, String)>,
+    /// The time in which its product is down.
+    pub downtime: Outage,
     /// The segment sent last: what the host may still be working on.
     pub segment: Option<SentSegment>,
     /// Number of the last attempt at taking each step back.
@@ -198,6 +202,8 @@ impl HostState {
             wanted: line.wanted.clone(),
             before: line.version.clone(),
             after: None,
+            deferred: None,
+            downtime: Outage::new(line.downtime.clone()),
             segment: None,
             undo_attempts: IndexMap::new(),
             soak: None,
@@ -275,6 +281,7 @@ impl HostState {
         }
         self.outcome = None;
         self.failure = None;
+        self.deferred = None;
         self.started = None;
         self.ended = None;
         self.took = None;
@@ -307,6 +314,13 @@ impl HostState {
         self.steps.values().any(open) || (!failed && sent.into_iter().any(|sent| !ended(sent)))
     }
 
+    /// Whether the host is between where it was and where it shall be: a step stands, runs, or is being taken back.
+    pub fn is_under_way(&self) -> bool {
+        let finished = self.outcome.is_some_and(HostOutcome::is_good);
+        !finished
+            && (self.unwinding().is_some() || self.is_in_the_middle() || self.steps.values().any(StepState::stands))
+    }
+
     /// Whether anything was sent to the host or begun on it.
     pub fn has_begun(&self) -> bool {
         self.segment.is_some() || !self.steps.is_empty()
@@ -320,6 +334,7 @@ impl HostState {
             return Err(Refusal::HostBegunTwice(name.clone()));
         }
         self.started = Some(at);
+        self.deferred = None;
         self.activity = Activity::Connecting;
         Ok(())
     }
@@ -328,6 +343,13 @@ impl HostState {
     pub(super) fn absorb(&mut self, name: &HostName, at: Timestamp, what: &Happening) -> Result<(), Refusal> {
         if let Happening::HostFinished { outcome, failure, before, after, took } = what {
             return self.finish(name, at, *outcome, failure.as_ref(), (before.as_ref(), after.as_ref()), *took);
+        }
+        if let Happening::HostDeferred { reason, until } = what {
+            if self.started.is_some() || self.outcome.is_some() {
+                return Err(Refusal::HostBegunTwice(name.clone()));
+            }
+            self.deferred = Some((*until, reason.clone()));
+            return Ok(());
         }
         // A host whose turn has not come may be looked at as one that does not have the release.
         let as_control = matches!(what, Happening::CheckFinished { phase: Phase::Control, .. })
@@ -417,12 +439,16 @@ impl HostState {
                     return Err(Refusal::UndoneTwice { host: name.clone(), step: step.clone() });
                 }
                 state.undo = UndoState::Running;
+                self.downtime.undo_started(step, at);
                 self.activity = Activity::Undo { step: step.clone(), since: at };
             }
             Happening::UndoFinished { step, failure, .. } => {
                 let refusal = Refusal::UndoNotBegun { host: name.clone(), step: step.clone() };
                 let running = |state: &&mut StepState| state.undo == UndoState::Running;
                 let state = self.steps.get_mut(step).filter(running).ok_or(refusal)?;
+                if failure.is_none() {
+                    self.downtime.undone(step, at);
+                }
                 state.undo = failure.clone().map_or(UndoState::Undone, UndoState::Failed);
                 self.activity = if self.unwound_for.is_some() { Activity::Unwinding } else { Activity::Ready };
             }
@@ -450,6 +476,8 @@ impl HostState {
             | Happening::WaveStarted { .. }
             | Happening::HostStarted { .. }
             | Happening::HostFinished { .. }
+            | Happening::HostDeferred { .. }
+            | Happening::WindowsOverridden { .. }
             | Happening::SoakStarted { .. }
             | Happening::SoakFinished { .. }
             | Happening::HostSoaked { .. }
@@ -499,6 +527,7 @@ impl HostState {
             },
         );
         self.count_steps();
+        self.downtime.started(step, at);
         self.activity = Activity::Step { step: step.clone(), since: at };
         Ok(())
     }
@@ -538,6 +567,7 @@ impl HostState {
         let late = self.segment.as_ref().filter(|sent| sent.taken_up && sent.steps.iter().any(|one| one.step == *step));
         let after_start = state.started.checked_add(took.0).unwrap_or(at);
         state.ended = Some(late.map_or(at.min(after_start), |sent| sent.sent));
+        self.downtime.finished(step, outcome, at);
         state.outcome = Some(outcome.clone());
         state.took = Some(*took);
         state.receipt = receipt.clone();
@@ -567,6 +597,10 @@ impl HostState {
         self.failure = failure.cloned().or_else(|| self.unwound_for.clone());
         self.before = before.cloned().or(self.before.take());
         self.after = after.cloned().or(self.after.take());
+        if outcome.is_good() || outcome == HostOutcome::Undone {
+            // Its checks have proven that it is up.
+            self.downtime.up(at);
+        }
         self.ended = Some(at);
         self.took = Some(took);
         self.activity = Activity::Finished;

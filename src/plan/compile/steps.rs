@@ -10,8 +10,8 @@ use crate::{
         documents::{RoleCheck, StepDoc},
         suggest, template,
     },
-    model::{Effect, Span, StepId, StepPart},
-    plan::{PlannedCheck, PlannedStep, PlannedUndo, Purpose, Requirement},
+    model::{Downtime, Effect, Span, StepId, StepPart},
+    plan::{PlannedCheck, PlannedStep, PlannedUndo, Purpose, Requirement, Timing},
     steps::{Action, Undoing},
 };
 
@@ -83,6 +83,10 @@ impl Compiler<'_> {
             }
             step.backward_compatible =
                 step.effect.passes_no_return() && holds(&scope.vars.scope, "release.backward-compatible");
+            if let Some(expected) = doc.expected {
+                // Said of the verb as a whole: it stands once.
+                step.timing.expected = if offset == 0 { expected } else { Span::seconds(0) };
+            }
             if offset == 0 {
                 step.requires.extend(doc.requires.iter().cloned());
             } else if step.effect.passes_no_return() {
@@ -95,6 +99,7 @@ impl Compiler<'_> {
             }
             step.unprotected = doc.unprotected.clone().or_else(|| step.unprotected.take());
         }
+        mark_downtime(&mut into[first..], doc.downtime);
     }
 
     /// Renders one step that is not a verb.
@@ -159,6 +164,7 @@ impl Compiler<'_> {
             backward_compatible: effect.passes_no_return() && holds(&scope.vars.scope, "release.backward-compatible"),
             part: StepPart::Main,
             takes_back: None,
+            timing: Timing { expected: doc.expected.unwrap_or(Span(action.kind().expected())), downtime: doc.downtime },
             action,
         })
     }
@@ -214,6 +220,22 @@ impl Compiler<'_> {
             after_only: false,
             run_as: step.run_as,
         })
+    }
+}
+
+/// Marks where the product goes down and comes up with a verb: at its first and its last step.
+fn mark_downtime(steps: &mut [PlannedStep], mark: Option<Downtime>) {
+    let Some(mark) = mark else { return };
+    for step in steps.iter_mut() {
+        step.timing.downtime = None;
+    }
+    match steps {
+        [] => {}
+        [one] => one.timing.downtime = Some(mark),
+        [first, .., last] => {
+            first.timing.downtime = mark.begins().then_some(Downtime::Begins);
+            last.timing.downtime = mark.ends().then_some(Downtime::Ends);
+        }
     }
 }
 

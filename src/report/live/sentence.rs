@@ -58,6 +58,11 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
         Happening::RunResumed { by, purpose, hosts } => {
             format!("{}: taken up by {} for {}", cell(purpose), cell(by), words::count(hosts.len(), "host"))
         }
+        Happening::WindowsOverridden { by, reason } => {
+            let what = page.paint(Tone::Odd, "windows do not bind this run");
+            format!("{what}, by the word of {}: {}", cell(by), line(reason, LONGEST))
+        }
+        Happening::HostDeferred { reason, .. } => format!("waits: {}", line(reason, LONGEST)),
         Happening::StepFound { step, done, evidence, .. } => {
             let found = if *done { "found done" } else { "found not done" };
             format!("{} {found}: {}", position(host, step), line(evidence, LONGEST))

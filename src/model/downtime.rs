@@ -1,0 +1,28 @@
+//! Where in a host's steps its product is down.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a step does to the product's users: what the downtime is counted from and to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Downtime {
+    /// The product is down from the start of this step on.
+    Begins,
+    /// The product is up again when this step is done.
+    Ends,
+    /// The product is down for this step alone.
+    During,
+}
+
+impl Downtime {
+    /// Whether the product goes down with such a step.
+    pub fn begins(self) -> bool {
+        matches!(self, Self::Begins | Self::During)
+    }
+
+    /// Whether the product is up again after such a step.
+    pub fn ends(self) -> bool {
+        matches!(self, Self::Ends | Self::During)
+    }
+}

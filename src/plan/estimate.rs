@@ -1,0 +1,143 @@
+//! How long a host is expected to take, and how long its product is down.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{HostPlan, PlannedStep, PlannedUndo};
+use crate::model::{Downtime, Span};
+
+/// What is expected of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Timing {
+    /// How long the step usually takes.
+    pub expected: Span,
+    /// Where the product goes down or comes up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downtime: Option<Downtime>,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { expected: Span::seconds(0), downtime: None }
+    }
+}
+
+/// What is expected of one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Estimate {
+    /// Gates, steps and checks, when all goes well.
+    pub forward: Span,
+    /// Taking back all that can be taken back, at worst.
+    pub back: Span,
+    /// How long the product is down, when all goes well. `None`: no step says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downtime: Option<Span>,
+}
+
+/// What one check is counted as.
+const CHECK: Duration = Duration::from_secs(2);
+
+impl Estimate {
+    /// Counts what a host's plan says.
+    pub fn of(host: &HostPlan) -> Self {
+        let expected = |step: &PlannedStep| step.timing.expected.0;
+        let after = checks(host.checks.len());
+        let baseline = checks(host.checks.iter().filter(|check| !check.after_only).count() + host.gates.len());
+        let forward = baseline + host.steps.iter().map(expected).sum::<Duration>() + after;
+        let undo = |step: &PlannedStep| match &step.undo {
+            PlannedUndo::Nothing | PlannedUndo::Impossible { .. } => Duration::ZERO,
+            PlannedUndo::ByProgram => expected(step),
+            PlannedUndo::By(steps) => steps.iter().map(expected).sum(),
+        };
+        let undos: Duration = host.steps.iter().map(undo).sum();
+        let back = if undos.is_zero() { undos } else { undos + after };
+        Self { forward: Span(forward), back: Span(back), downtime: downtime(host, after) }
+    }
+
+    /// The longest time the host may need: to its end, where it fails, and back.
+    pub fn need(&self) -> Span {
+        Span(self.forward.0 + self.back.0)
+    }
+}
+
+fn checks(count: usize) -> Duration {
+    CHECK * u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// From each step with which the product goes down to the one with which it is up again; where none is, to the
+/// checks that prove it.
+fn downtime(host: &HostPlan, after: Duration) -> Option<Span> {
+    let marks = || host.steps.iter().filter_map(|step| step.timing.downtime);
+    if !marks().any(Downtime::begins) {
+        return None;
+    }
+    let mut total = Duration::ZERO;
+    let mut down = false;
+    for step in &host.steps {
+        down |= step.timing.downtime.is_some_and(Downtime::begins);
+        if down {
+            total += step.timing.expected.0;
+        }
+        down &= !step.timing.downtime.is_some_and(Downtime::ends);
+    }
+    Some(Span(if down { total + after } else { total }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        model::HostName,
+        transport::{Target, Way},
+    };
+
+    fn step(seconds: u64, downtime: Option<Downtime>, undo: PlannedUndo) -> PlannedStep {
+        let plain = json!({
+            "id": "01-step",
+            "name": "step",
+            "effect": "code",
+            "timeout": "10m",
+            "action": { "command": "true" },
+            "undo": "nothing",
+            "repeat-safe": true,
+        });
+        let plain: PlannedStep = serde_json::from_value(plain).expect("a step");
+        PlannedStep { undo, timing: Timing { expected: Span::seconds(seconds), downtime }, ..plain }
+    }
+
+    fn host(steps: Vec<PlannedStep>) -> HostPlan {
+        let target = Target { host: HostName::new("web-1").expect("a name"), way: Way::Controller, run_as: None };
+        HostPlan { steps, ..HostPlan::bare(target, "host".to_owned()) }
+    }
+
+    #[test]
+    fn s_11_the_need_of_a_host_is_its_way_there_and_its_way_back() {
+        let by = PlannedUndo::By(vec![step(7, None, PlannedUndo::Nothing)]);
+        let never = PlannedUndo::Impossible { reason: "data".to_owned(), waived: true };
+        let steps = vec![step(60, None, PlannedUndo::ByProgram), step(30, None, by), step(600, None, never)];
+        let estimate = Estimate::of(&host(steps));
+        assert_eq!(estimate.forward, Span::seconds(690));
+        assert_eq!(estimate.back, Span::seconds(67));
+        assert_eq!(estimate.need(), Span::seconds(757));
+    }
+
+    #[test]
+    fn s_12_the_downtime_is_counted_from_the_step_it_begins_with_to_the_step_that_ends_it() {
+        let downtime = |marks: &[Option<Downtime>]| {
+            let steps = marks.iter().map(|mark| step(10, *mark, PlannedUndo::Nothing)).collect();
+            Estimate::of(&host(steps)).downtime
+        };
+        let (begins, ends, during) = (Some(Downtime::Begins), Some(Downtime::Ends), Some(Downtime::During));
+        assert_eq!(downtime(&[None, None]), None);
+        assert_eq!(downtime(&[None, begins, None, ends, None]), Some(Span::seconds(30)));
+        assert_eq!(downtime(&[during, None, during]), Some(Span::seconds(20)));
+        // Without an end it lasts to the last step.
+        assert_eq!(downtime(&[begins, None, None]), Some(Span::seconds(30)));
+        assert_eq!(downtime(&[ends, None]), None);
+    }
+}
