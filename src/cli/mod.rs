@@ -33,6 +33,7 @@ mod windows;
 use std::{path::PathBuf, process};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::model::ExitCode;
 use error::CliError;
@@ -148,6 +149,10 @@ pub fn command() -> clap::Command {
 /// Runs the command line and returns the process's exit code.
 pub fn main() -> process::ExitCode {
     let cli = Cli::parse();
+    // An image of a crash would hold every secret of the run. Where it cannot be forbidden, the system's own rules hold.
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CORE) {
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, hard);
+    }
     let screen = Screen::new(&cli.global);
     start_log(cli.global.verbose);
     let global = cli.global;

@@ -24,6 +24,7 @@ pub use names::{GroupName, HostName, KeptBy, NameError, ProfileName, RunId, RunN
 pub use outcome::{HostOutcome, StepOutcome, Verdict};
 pub use receipt::Receipt;
 pub use secret::{Redactor, Secret, SecretId, SecretSource};
+pub(crate) use text::is_invisible;
 pub use text::{clean, clean_line};
 pub use version::Version;
 pub use way::{Approval, StepPart, Way};

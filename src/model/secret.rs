@@ -192,18 +192,26 @@ fn encodings(value: &str) -> Vec<String> {
             all.push(text);
         }
     }
-    let mut url = String::new();
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            url.push(char::from(byte));
-        } else {
-            url.push_str(&format!("%{byte:02X}"));
+    // As URLs, forms and JSON write it; hexadecimal digits come in both cases.
+    for is_upper in [true, false] {
+        for space in ["%20", "+"] {
+            let mut url = String::new();
+            for byte in value.bytes() {
+                match byte {
+                    b' ' => url.push_str(space),
+                    _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => url.push(char::from(byte)),
+                    _ if is_upper => url.push_str(&format!("%{byte:02X}")),
+                    _ => url.push_str(&format!("%{byte:02x}")),
+                }
+            }
+            all.push(url);
         }
     }
-    if url != value {
-        all.push(url.to_lowercase());
-        all.push(url);
+    if let Ok(json) = serde_json::to_string(value) {
+        let inside = &json[1..json.len() - 1];
+        all.extend([inside.to_owned(), inside.replace('/', "\\/")]);
     }
+    all.retain(|spelling| spelling != value);
     all.sort();
     all.dedup();
     all
@@ -223,11 +231,28 @@ mod tests {
         for text in [
             "password hunter2 & co given",
             "postgres://u:hunter2%20%26%20co@db",
+            "password=hunter2+%26+co",
             "Authorization: Basic dXNlcjpodW50ZXIyICYgY28=",
         ] {
             let shown = redactor.hide(text);
             assert!(shown.contains("[hidden]"), "{shown}");
             assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn s9_the_case_of_a_secret_is_not_that_of_its_hexadecimal_digits() {
+        let secret = Secret::new("aB/c \"D\"\\é");
+        let redactor = Redactor::new(BTreeMap::from([(SecretId::new("token"), secret)]));
+        for text in [
+            "aB%2Fc%20%22D%22%5C%C3%A9",
+            "aB%2fc%20%22D%22%5c%c3%a9",
+            "aB%2Fc+%22D%22%5C%C3%A9",
+            r#"{"token":"aB/c \"D\"\\é"}"#,
+            r#"{"token":"aB\/c \"D\"\\é"}"#,
+        ] {
+            let shown = redactor.hide(text);
+            assert!(shown.contains("[hidden]") && !shown.contains('D'), "{text} is shown as {shown}");
         }
     }
 

@@ -77,7 +77,8 @@ fn skip_string(characters: &mut Characters<'_>) {
     }
 }
 
-fn is_invisible(c: char) -> bool {
+/// Whether a character shows nothing, or moves what is beside it.
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{e0fff}')

@@ -5,7 +5,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use super::words;
 use crate::{
     config::{Diagnostic, Severity},
-    model::{HostName, clean_line},
+    model::{HostName, clean_line, is_invisible},
 };
 
 /// Renders diagnostics one after another, each with an empty line after it. Without colour the text is plain.
@@ -13,9 +13,8 @@ pub fn render(diagnostics: &[Diagnostic], colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     diagnostics.iter().fold(String::new(), |mut text, diagnostic| {
         // The lines of a document are shown as they are, less what the renderer leaves of control characters.
-        text.extend(
-            one(diagnostic, &renderer).chars().map(|c| if ('\u{80}'..='\u{9f}').contains(&c) { '\u{fffd}' } else { c }),
-        );
+        let is_unfit = |c: &char| ('\u{80}'..='\u{9f}').contains(c) || is_invisible(*c);
+        text.extend(one(diagnostic, &renderer).chars().map(|c| if is_unfit(&c) { '\u{fffd}' } else { c }));
         text.push_str("\n\n");
         text
     })

@@ -46,8 +46,17 @@ longshore_where
 }
 
 /// Makes `$to` the file that a symbolic link there names, however many links away.
+///
+/// As the kernel does for those who open it: in a folder that is open to all, a link is followed only where it is ours
+/// or that of the folder's owner. Anybody else's would have us write wherever that somebody likes.
 pub(super) const FOLLOW: &str = r#"if [ -L "$to" ]; then
   link=$to
+  set -- $(LC_ALL=C ls -ldn "$dir/." | awk 'NR == 1 { print $1, $3 }') $(LC_ALL=C ls -ldn "$to" | awk 'NR == 1 { print $3 }')
+  case $1 in
+    d???????w[tT]*)
+      [ "$3" = "$2" ] || [ "$3" = "$(id -u)" ] ||
+        longshore_die "$to is a symbolic link of another user in a folder open to all" ;;
+  esac
   # The mark keeps a newline at the end of the name.
   to=$(readlink -f "$link" && echo x) || longshore_die "cannot follow the symbolic link $link"
   to=${to%?x}
@@ -151,6 +160,8 @@ pub(super) const PUT: &str = r#"longshore_put() {
   # Made by us alone and readable by us alone, before there is anything in it.
   rm -f "$new"
   (umask 077; set -C; : >"$new") 2>/dev/null || longshore_die "cannot write in $dir"
+  # A pipe that lay there, where others may write, too, was opened and not made.
+  [ -f "$new" ] && [ ! -L "$new" ] && [ -O "$new" ] || longshore_die "somebody else writes in $dir"
   if ! longshore_content >>"$new" || ! longshore_same "$new"; then
     rm -f "$new"
     longshore_die "cannot write $to: is the disk full?"
@@ -172,6 +183,8 @@ if [ -e "$LONGSHORE_STEP_DIR/had" ]; then
   if [ -d "$to" ] && [ ! -L "$to" ]; then longshore_die "$to has become a directory"; fi
   case $(cat "$LONGSHORE_STEP_DIR/had") in
     yes)
+      # What could not be removed is not ours; a copy would be written through a link.
+      if [ -e "$new" ] || [ -L "$new" ]; then longshore_die "somebody else writes in $dir"; fi
       cp -RPp "$LONGSHORE_STEP_DIR/before" "$new" || { rm -f "$new"; longshore_die "cannot write in $dir"; }
       sync "$new" 2>/dev/null
       mv -f "$new" "$to" || { rm -f "$new"; longshore_die "cannot put $to back"; }

@@ -324,7 +324,7 @@ fn the_same_problem_of_many_hosts_is_one_message_with_their_names() {
 }
 
 #[test]
-fn a_plan_that_was_changed_or_is_none_is_not_applied() {
+fn s20_a_plan_that_was_changed_or_is_none_is_not_applied() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), &["init"]).expect(0);
     run(folder.path(), &["plan", "hello", "--offline", "-o", "plan.json"]).expect(0);

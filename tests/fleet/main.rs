@@ -8,6 +8,7 @@ mod accounts;
 mod command;
 mod exec;
 mod fleet;
+mod hostile;
 mod interrupt;
 #[path = "../ssh/people.rs"]
 #[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
