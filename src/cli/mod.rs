@@ -21,6 +21,7 @@ mod lint;
 mod open;
 mod plan;
 mod prompt;
+mod recover;
 mod resume;
 mod run;
 mod schema;
@@ -127,6 +128,7 @@ enum Command {
     Apply(apply::Args),
     Resume(resume::Args),
     Retry(resume::RetryArgs),
+    Recover(recover::Args),
     Status(control::StatusArgs),
     Pause(control::PauseArgs),
     Promote(control::PromoteArgs),
@@ -166,6 +168,7 @@ pub fn main() -> process::ExitCode {
         Command::Apply(args) => on_runtime(apply::run(&args, &global, &screen)),
         Command::Resume(args) => on_runtime(resume::run(&args, &global, &screen)),
         Command::Retry(args) => on_runtime(resume::retry(&args, &global, &screen)),
+        Command::Recover(args) => on_runtime(recover::run(&args, &global, &screen)),
         Command::Status(args) => on_runtime(control::status(&args, &global, &screen)),
         Command::Pause(args) => control::pause(&args, &global, &screen),
         Command::Promote(args) => control::promote(&args, &global, &screen),

@@ -1,6 +1,10 @@
 //! `resume` and `retry`: take a run up again, each host exactly where it was.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     Global, OutputFormat,
@@ -15,7 +19,7 @@ use crate::{
     engine::{self, Means, Windows},
     event::{HostState, RunState},
     ledger::RunRecord,
-    model::{ExitCode, HostName, HostOutcome},
+    model::{ExitCode, HostName, HostOutcome, Version},
     plan::{self, Plan},
     report::{self, words},
 };
@@ -209,16 +213,8 @@ fn last_rollout(workshop: &Workshop) -> Result<RunRecord, CliError> {
 fn refuse_changes(root: &Path, planned: &Plan, global: &Global, screen: &Screen) -> Result<(), CliError> {
     let Some(path) = &planned.playbook else { return Ok(()) };
     let (project, playbook) = open::playbook(global, screen, path)?;
-    let order = plan::Order {
-        title: planned.title.clone(),
-        playbook: planned.playbook.clone(),
-        purpose: planned.purpose,
-        to: planned.wanted.clone(),
-        limit: Some(planned.hosts.keys().cloned().collect()),
-        now: planned.made_at,
-        found: planned.hosts.iter().filter_map(|(name, host)| Some((name.clone(), host.found.clone()?))).collect(),
-        base: base_of(&project, path),
-    };
+    let found = planned.hosts.iter().filter_map(|(name, host)| Some((name.clone(), host.found.clone()?))).collect();
+    let order = order_of(planned, Some(planned.hosts.keys().cloned().collect()), found, base_of(&project, path));
     let today = plan::compile(&project, &playbook, &order).map_err(CliError::Documents)?;
     let differences = differences(planned, &today);
     if differences.is_empty() {
@@ -229,6 +225,25 @@ fn refuse_changes(root: &Path, planned: &Plan, global: &Global, screen: &Screen)
         format!("the documents have changed since the run was planned:\n  {}", differences.join("\n  ")),
         "`--as-planned` goes on with the plan as it was recorded; or make a new plan",
     ))
+}
+
+/// What was asked for when a plan was made, for `limit` and with the versions in `found`.
+pub(super) fn order_of(
+    planned: &Plan,
+    limit: Option<Vec<HostName>>,
+    found: BTreeMap<HostName, Version>,
+    base: PathBuf,
+) -> plan::Order {
+    plan::Order {
+        title: planned.title.clone(),
+        playbook: planned.playbook.clone(),
+        purpose: planned.purpose,
+        to: planned.wanted.clone(),
+        limit,
+        now: planned.made_at,
+        found,
+        base,
+    }
 }
 
 fn base_of(project: &Project, playbook: &Path) -> std::path::PathBuf {

@@ -38,11 +38,16 @@ pub(crate) struct Workshop {
 impl Workshop {
     /// Reads the SSH configuration and opens the project's ledger.
     pub(crate) fn open(root: &Path, global: &Global, screen: &Screen) -> Result<Self, CliError> {
+        let ledger = Ledger::open(root, Arc::new(Timestamp::now))?;
+        Ok(Self::with(ledger, root, global, screen))
+    }
+
+    /// As [`Workshop::open`], on a ledger that is open already.
+    pub(crate) fn with(ledger: Ledger, root: &Path, global: &Global, screen: &Screen) -> Self {
         let secrets = Arc::new(SecretStore::default());
         let voice = Voice::new(screen.clone());
         let ssh = Arc::new(ssh_transport(root, global, &voice, &secrets));
-        let ledger = Ledger::open(root, Arc::new(Timestamp::now))?;
-        Ok(Self { ssh, secrets, ledger, global: global.clone(), screen: screen.clone(), voice })
+        Self { ssh, secrets, ledger, global: global.clone(), screen: screen.clone(), voice }
     }
 
     /// Records a new run, follows it on the screen, and hands its means to `work`.

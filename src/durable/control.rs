@@ -9,7 +9,7 @@ use super::{
 };
 
 const CONTROL: &str = include_str!("control.sh");
-const CLOSING: &str = include_str!("closing.sh");
+pub(super) const CLOSING: &str = include_str!("closing.sh");
 
 /// How an attempt whose result nobody knows was resolved, by its look or by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

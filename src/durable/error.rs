@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    model::{FailureClass, Span},
+    model::{FailureClass, HostOutcome, Span},
     transport::TransportError,
 };
 
@@ -115,6 +115,9 @@ pub enum LeaseError {
     /// The token is not ours any more.
     #[error("the lease on this host went to run {run} of {owner} (token {token})")]
     Lost { run: String, owner: String, token: u64 },
+    /// The host came to its end in this run, which the caller does not know.
+    #[error("the host says that it came to its end in this run ({outcome}), and the ledger does not know of it")]
+    Ended { outcome: HostOutcome },
     #[error(transparent)]
     Durable(#[from] DurableError),
 }
@@ -127,6 +130,7 @@ impl LeaseError {
     pub fn class(&self) -> FailureClass {
         match self {
             Self::HeldBy { .. } | Self::Lost { .. } => FailureClass::Refused,
+            Self::Ended { .. } => FailureClass::Unknown,
             Self::Durable(error) => error.class(),
         }
     }
@@ -140,6 +144,9 @@ impl LeaseError {
                 "it is free in {} unless its owner renews it; `longshore unlock` takes it earlier, with a reason",
                 Span(Duration::from_secs(free_in.as_secs()))
             )),
+            Self::Ended { .. } => {
+                Some("the ledger lost its latest events; `longshore history show` has what is left of them".to_owned())
+            }
             Self::Lost { .. } => Some("another controller works on this host; nothing of ours can start".to_owned()),
             Self::Durable(error) => error.hint(),
         }

@@ -9,6 +9,7 @@ use super::{
     ability::read_ability,
     wire::{Answer, Script},
 };
+use crate::model::HostOutcome;
 
 const LEASE: &str = include_str!("lease.sh");
 
@@ -35,6 +36,8 @@ pub enum Beginning {
     First,
     /// The ledger knows of intentions: if the host does not know the run, its state is lost.
     Again,
+    /// As [`Beginning::Again`], and the ledger knows that the host came to its end in this run and is now taken again.
+    Anew,
 }
 
 impl HostSide {
@@ -67,6 +70,7 @@ impl HostSide {
             .set("MANIFEST", &manifest)
             .set("MANIFEST_LENGTH", &(manifest.len() + 1).to_string())
             .set("MAY_BEGIN", if beginning == Beginning::First { "yes" } else { "no" })
+            .set("MAY_PASS", if beginning == Beginning::Anew { "yes" } else { "no" })
     }
 
     /// Starts the lease's term anew.
@@ -139,6 +143,11 @@ fn refusal(answers: &[Answer]) -> Result<(), LeaseError> {
                     free_in: answer.seconds(3).unwrap_or_default(),
                     running: answer.word(4) == "yes",
                 });
+            }
+            "ended" => {
+                // A word that only a newer version writes must not make a finished host begin again.
+                let outcome = super::recover::outcome_of(answer.word(0)).unwrap_or(HostOutcome::Unknown);
+                return Err(LeaseError::Ended { outcome });
             }
             "gone" => {
                 return Err(LeaseError::Lost {

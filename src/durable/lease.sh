@@ -58,6 +58,17 @@ acquire() {
     say end
     exit 0
   fi
+  for mark in "$D"/ended.* "$D"/closed; do
+    [ -e "$mark" ] || continue
+    # The host came to its end in this run. A ledger that does not know of it lost its latest events.
+    [ "$MAY_PASS" = yes ] || {
+      case $mark in */closed) mark=done ;; esac
+      say "ended ${mark##*/ended.}"
+      say end
+      exit 0
+    }
+    case $mark in */ended.*) rm -f "$mark" ;; esac
+  done
   if [ ! -e "$D/manifest" ]; then
     # A run that has a lease has a manifest: if it went, somebody took the state away.
     [ "$l_run" != "$RUN" ] || [ "$MAY_BEGIN" = yes ] || fail statelost "$D"

@@ -11,6 +11,7 @@ mod error;
 mod follow;
 mod launch;
 mod lease;
+mod recover;
 mod status;
 mod wire;
 
@@ -31,6 +32,7 @@ pub use error::{DurableError, LeaseError};
 pub use follow::Following;
 pub use launch::MOST_STEPS;
 pub use lease::{Beginning, Lease, RENEWAL, TERM};
+pub use recover::KnownRun;
 pub use status::RunStatus;
 
 /// The host's half of the protocol, for one run, one install and one acting user.

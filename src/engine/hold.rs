@@ -17,6 +17,10 @@ use crate::{
 pub(super) enum Leaves {
     /// What taking it back would need.
     Undos,
+    /// That the host came to this end, for a controller that loses its ledger.
+    Note(HostOutcome),
+    /// All that it has, and that note: a person goes on from there.
+    All(HostOutcome),
     Nothing,
 }
 
@@ -64,15 +68,15 @@ pub(super) struct Holds {
 }
 
 impl Holds {
-    /// `beginning` says whether anything was ever sent to the host in this run.
-    pub(super) fn new(of: &HostPlan, beginning: Beginning, means: &Means) -> Self {
+    /// `manifest` is kept on the host; `beginning` says whether anything was ever sent there in this run.
+    pub(super) fn new(of: &HostPlan, manifest: String, beginning: Beginning) -> Self {
         Self {
             held: BTreeMap::new(),
             host: of.target.host.clone(),
             usual: of.target.run_as.as_ref().map(|run_as| run_as.user.clone()),
             install: InstallKey::of(&[&of.install]),
             state_dir: of.state_dir.clone(),
-            manifest: format!("{} {}", means.run, means.owner),
+            manifest,
             beginning,
         }
     }
@@ -103,7 +107,7 @@ impl Holds {
                 side = side.scope(ability.scope);
                 lease
             }
-            Err(LeaseError::Durable(DurableError::NotDurable { reason })) if self.beginning == Beginning::Again => {
+            Err(LeaseError::Durable(DurableError::NotDurable { reason })) if self.beginning != Beginning::First => {
                 // It could, when the run began. Going on without the host's memory could repeat what was sent.
                 let failure =
                     Failure::new(FailureClass::Refused, "the host can no longer keep a step from running twice")
@@ -112,6 +116,13 @@ impl Holds {
                 return Err(Stopped::Ended(HostOutcome::Held, Some(failure)));
             }
             Err(LeaseError::Durable(DurableError::NotDurable { reason })) => return Ok(Manner::Attached { reason }),
+            Err(LeaseError::Ended { outcome }) if outcome.is_good() => return Err(Stopped::Ended(outcome, None)),
+            Err(error @ LeaseError::Ended { outcome }) => {
+                return match stopped(&error, &self.host) {
+                    Stopped::Ended(_, failure) => Err(Stopped::Ended(outcome, failure)),
+                    ledger @ Stopped::Ledger(_) => Err(ledger),
+                };
+            }
             Err(error) => return Err(stopped(&error, &self.host)),
         };
         let (sender, receiver) = watch::channel(session);
@@ -157,6 +168,8 @@ impl Holds {
             let side = held.side.reconnected(Arc::clone(&session));
             let closed = match leaves {
                 Leaves::Undos => side.shelve().await,
+                Leaves::Note(outcome) => side.finish(outcome).await,
+                Leaves::All(outcome) => side.note_end(outcome).await,
                 Leaves::Nothing => side.forget().await,
             };
             if let Err(error) = closed {

@@ -14,6 +14,7 @@ use super::{
     hold::Leaves,
     link::{Link, LinkError},
     look,
+    manifest::Manifest,
     program::{Worker, hidden},
 };
 use crate::{
@@ -48,7 +49,7 @@ pub(super) async fn run(
         past,
     };
     let mut site = Site::default();
-    let (outcome, failure) = match turn.take(mode, &mut site).await {
+    let (outcome, failure) = match turn.take(mode, wave, &mut site).await {
         Ok(ended) => ended,
         // It was not looked for any longer because a person wants to leave.
         Err(Stopped::Ended(HostOutcome::Unreachable, failure)) if means.control.stop_now() == Stop::Detach => {
@@ -141,16 +142,18 @@ pub(super) struct Turn<'a> {
 
 impl Turn<'_> {
     /// Takes the turn. What is still open afterwards is left in `site`.
-    async fn take(&mut self, mode: Mode, site: &mut Site) -> Result<(HostOutcome, Option<Failure>), Stopped> {
+    async fn take(&mut self, mode: Mode, wave: usize, site: &mut Site) -> Result<(HostOutcome, Option<Failure>), Stopped> {
         let link = site.link.insert(Link::open(&self.host, self.of, self.means).await?);
         let ended = match mode {
             Mode::Apply => {
-                let worker = Worker::begin(&self.host, self.of, self.past.as_ref(), link, self.means).await;
+                let manifest = Manifest::of(self.plan, &self.host, wave).to_text(self.means);
+                let past = self.past.as_ref();
+                let worker = Worker::begin(&self.host, self.of, manifest, past, link, self.means).await;
                 match worker {
                     Ok(worker) => {
                         let worker = site.worker.insert(worker);
                         let ended = self.apply(worker, link).await;
-                        site.leaves = self.leaves(&ended);
+                        site.leaves = self.leaves(&ended, worker.has_sent());
                         ended
                     }
                     Err(stopped) => Err(stopped),
@@ -195,11 +198,14 @@ impl Turn<'_> {
 
     /// What the run leaves on the host. Only one where nothing is left to go on with may be closed there; what
     /// the undos of a finished upgrade need stays for its rollback.
-    fn leaves(&self, ended: &Result<(HostOutcome, Option<Failure>), Stopped>) -> Option<Leaves> {
-        use HostOutcome::{Done, Parked, Refused, Unchanged, Undone};
+    fn leaves(&self, ended: &Result<(HostOutcome, Option<Failure>), Stopped>, has_sent: bool) -> Option<Leaves> {
+        use HostOutcome::{Done, Failed, Held, Parked, Refused, Stuck, Unchanged, Undone};
         match ended {
             Ok((Done, _)) => Some(Leaves::Undos),
-            Ok((Unchanged | Undone | Parked, _)) => Some(Leaves::Nothing),
+            Ok((Undone, _)) => Some(Leaves::Note(Undone)),
+            // Before anything was sent there is nothing that could be done a second time.
+            Ok((outcome @ (Failed | Held | Stuck), _)) if has_sent => Some(Leaves::All(*outcome)),
+            Ok((Unchanged | Parked, _)) => Some(Leaves::Nothing),
             Ok((Refused, _)) if self.done.is_empty() => Some(Leaves::Nothing),
             _ => None,
         }

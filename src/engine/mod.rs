@@ -12,8 +12,10 @@ mod hold;
 mod host;
 mod link;
 mod look;
+mod manifest;
 mod program;
 mod queue;
+mod recover;
 mod rollout;
 mod soak;
 mod sweep;
@@ -37,6 +39,8 @@ use crate::{
 };
 
 pub use exec::{AdHoc, exec};
+pub use manifest::{Manifest, ManifestError};
+pub use recover::{Remembered, recall, record, survey};
 use rollout::{Past, Rollout};
 pub use sweep::{sweep, versions};
 pub use unlock::unlock;

@@ -66,6 +66,15 @@ pub enum Happening {
         by: String,
         reason: String,
     },
+    /// The ledger was lost, and what precedes and follows was written anew from what the hosts know.
+    RunRecovered {
+        by: String,
+        /// How many hosts the plan was for.
+        planned: usize,
+        /// Hosts that did not answer: what they did is not known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        silent: Vec<HostName>,
+    },
     WaveStarted {
         wave: usize,
         name: String,
@@ -238,10 +247,11 @@ pub enum Happening {
 
 impl Happening {
     /// The names of all kinds, as JSON has them in `event`. Documented in `docs/events.md`.
-    pub const KINDS: [&'static str; 31] = [
+    pub const KINDS: [&'static str; 32] = [
         "run-started",
         "run-resumed",
         "windows-overridden",
+        "run-recovered",
         "wave-started",
         "host-deferred",
         "host-started",
@@ -279,6 +289,7 @@ impl Happening {
             Self::RunResumed { .. } => "run-resumed",
             Self::WindowsOverridden { .. } => "windows-overridden",
             Self::HostDeferred { .. } => "host-deferred",
+            Self::RunRecovered { .. } => "run-recovered",
             Self::WaveStarted { .. } => "wave-started",
             Self::HostStarted { .. } => "host-started",
             Self::Connected { .. } => "connected",

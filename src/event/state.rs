@@ -138,6 +138,8 @@ impl RunState {
             return Err(Refusal::AfterEnd);
         }
         match &event.what {
+            // What it says of hosts is in the events after it.
+            Happening::RunRecovered { .. } => {}
             Happening::RunStarted { title, plan_digest, purpose, waves, hosts, rolls_back } => {
                 self.rolls_back.clone_from(rolls_back);
                 self.run = Some(event.run.clone());

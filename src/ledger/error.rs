@@ -27,6 +27,8 @@ pub enum LedgerError {
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("the ledger `{}` is damaged: {detail}", path.display())]
     Damaged { path: PathBuf, detail: String },
+    #[error("the ledger `{}` is gone, and {}", path.display(), runs_were(*runs))]
+    Gone { path: PathBuf, runs: usize },
     #[error("the ledger cannot be read or written")]
     Database(#[from] rusqlite::Error),
     #[error("the ledger's writer has stopped")]
@@ -62,12 +64,16 @@ impl LedgerError {
             )),
             Self::Network { .. } => Some("keep the project on a local disk".to_owned()),
             Self::Newer { .. } => Some("install the newer longshore again".to_owned()),
-            Self::NotALedger(path) => Some(format!("move `{}` away; a new ledger is made", path.display())),
-            Self::Damaged { path, .. } => Some(format!(
-                "nothing was changed. Copy `{0}` and the files beside it to a safe place first; with them moved \
-                 away a new ledger is made, and what runs left unfinished must be looked up on the hosts",
-                path.display()
-            )),
+            Self::NotALedger(_) | Self::Damaged { .. } => Some(
+                "nothing was changed. `longshore recover` sets it aside, asks the hosts what they know and makes a \
+                 new ledger of that"
+                    .to_owned(),
+            ),
+            Self::Gone { .. } => Some(
+                "put it back if you have it. `longshore recover` asks the hosts what they know and makes a new \
+                 ledger of that"
+                    .to_owned(),
+            ),
             Self::NoRun(_) => Some("`longshore history` lists the runs".to_owned()),
             Self::Event { .. } => Some("it may come from a newer longshore".to_owned()),
             Self::Kind { path, .. } => {
@@ -76,4 +82,8 @@ impl LedgerError {
             Self::Io { .. } | Self::Database(_) | Self::Closed | Self::Running(_) => None,
         }
     }
+}
+
+fn runs_were(runs: usize) -> String {
+    if runs == 1 { "a run was recorded in it".to_owned() } else { format!("{runs} runs were recorded in it") }
 }

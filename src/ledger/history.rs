@@ -81,6 +81,9 @@ impl Ledger {
 
     /// Returns a run's events in order, or those of one host.
     pub fn events(&self, number: RunNumber, host: Option<&HostName>) -> Result<Vec<Event>, LedgerError> {
+        if host.is_none() {
+            self.verify_run(number)?;
+        }
         self.lines(number, host, 0)?
             .into_iter()
             .map(|(sequence, line)| {
@@ -116,19 +119,25 @@ impl Ledger {
     /// Returns the plan of a run, exactly as it was handed in.
     pub fn plan(&self, number: RunNumber) -> Result<String, LedgerError> {
         let reader = self.reader();
-        let plan = reader
-            .prepare_cached("select plan from runs where number = ?1")?
-            .query_row([number.0], |row| row.get(0))
+        let found: Option<(String, Option<String>)> = reader
+            .prepare_cached("select plan, plan_check from runs where number = ?1")?
+            .query_row([number.0], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        plan.ok_or_else(|| LedgerError::NoRun(number.to_string()))
+        let (plan, check) = found.ok_or_else(|| LedgerError::NoRun(number.to_string()))?;
+        if check.is_some_and(|check| check != super::chain::of_plan(&plan)) {
+            return Err(self.damaged(format!("the plan of run {number} is not what was recorded")));
+        }
+        Ok(plan)
     }
 
-    pub(super) fn last_sequence(&self, number: RunNumber) -> Result<u64, LedgerError> {
-        let last: i64 = self
+    /// The sequence and the sum of a run's last event.
+    pub(super) fn last_of(&self, number: RunNumber) -> Result<(u64, String), LedgerError> {
+        let last: Option<(i64, Option<String>)> = self
             .reader()
-            .prepare_cached("select coalesce(max(sequence), 0) from events where run = ?1")?
-            .query_row([number.0], |row| row.get(0))?;
-        Ok(last.unsigned_abs())
+            .prepare_cached("select sequence, chain from events where run = ?1 order by sequence desc limit 1")?
+            .query_row([number.0], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        Ok(last.map_or((0, String::new()), |(sequence, chain)| (sequence.unsigned_abs(), chain.unwrap_or_default())))
     }
 
     /// Adds what stands in other places: the outcomes so far, and whether a process works on it.

@@ -3,10 +3,7 @@
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -28,8 +25,8 @@ pub struct RunHandle {
 }
 
 impl RunHandle {
-    pub(super) fn new(ledger: Ledger, number: RunNumber, id: RunId, lock: RunLock, last_sequence: u64) -> Self {
-        let run = RunChannel { number, id, last: AtomicU64::new(last_sequence), listeners: Mutex::default() };
+    pub(super) fn new(ledger: Ledger, number: RunNumber, id: RunId, lock: RunLock, last: (u64, String)) -> Self {
+        let run = RunChannel { number, id, last: Mutex::new(last), listeners: Mutex::default() };
         Self { ledger, run: Arc::new(run), lock: Arc::new(lock) }
     }
 
@@ -90,14 +87,15 @@ type Listener = Box<dyn Fn(&Event) -> bool + Send>;
 pub(super) struct RunChannel {
     pub number: RunNumber,
     pub id: RunId,
-    /// Only the writing thread counts on; a number is never used twice, as a failed commit ends all.
-    last: AtomicU64,
+    /// Sequence and sum of the last event. Only the writing thread counts on; a number is never used twice, as a
+    /// failed commit ends all.
+    last: Mutex<(u64, String)>,
     listeners: Mutex<Vec<Listener>>,
 }
 
 impl RunChannel {
-    pub(super) fn next_sequence(&self) -> u64 {
-        self.last.fetch_add(1, Ordering::Relaxed) + 1
+    pub(super) fn last(&self) -> MutexGuard<'_, (u64, String)> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn tell(&self, event: &Event) {

@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::{Clock, LedgerError, run::RunChannel};
+use super::{Clock, LedgerError, chain, run::RunChannel};
 use crate::{
     event::{Event, Happening, RecordError},
     model::HostName,
@@ -142,14 +142,18 @@ impl Thread {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut events = Vec::with_capacity(records.len());
         for record in records {
+            let mut last = record.run.last();
             let event = Event {
                 run: record.run.id.clone(),
-                sequence: record.run.next_sequence(),
+                sequence: last.0 + 1,
                 at: (self.clock)(),
                 host: record.host.clone(),
                 what: record.what.clone(),
             };
-            insert(&transaction, record.run.number.0, &event)?;
+            let line = serde_json::to_string(&event).expect("an event is plain data");
+            let chain = chain::next(&last.1, &line);
+            insert(&transaction, record.run.number.0, &event, &line, &chain)?;
+            *last = (event.sequence, chain);
             events.push(event);
         }
         transaction.commit()?;
@@ -157,17 +161,23 @@ impl Thread {
     }
 }
 
-fn insert(transaction: &Transaction<'_>, run: u32, event: &Event) -> Result<(), rusqlite::Error> {
-    let line = serde_json::to_string(event).expect("an event is plain data");
+fn insert(
+    transaction: &Transaction<'_>,
+    run: u32,
+    event: &Event,
+    line: &str,
+    chain: &str,
+) -> Result<(), rusqlite::Error> {
     let sequence = i64::try_from(event.sequence).expect("fewer events than that");
     transaction
-        .prepare_cached("insert into events (run, sequence, host, kind, line) values (?1, ?2, ?3, ?4, ?5)")?
+        .prepare_cached("insert into events (run, sequence, host, kind, line, chain) values (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute(rusqlite::params![
             run,
             sequence,
             event.host.as_ref().map(HostName::as_str),
             event.what.kind(),
-            line
+            line,
+            chain,
         ])?;
     if let Happening::RunFinished { exit } = &event.what {
         let exit = serde_json::to_value(exit).expect("an exit code is plain data");

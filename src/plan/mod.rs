@@ -293,6 +293,36 @@ impl PlannedStep {
 }
 
 impl Plan {
+    /// Returns the plan as one host may know it: without what concerns any other, its own part left out too.
+    ///
+    /// The digest stays that of the whole plan.
+    #[must_use]
+    pub fn seen_from(&self, host: &HostName, wave: usize) -> Self {
+        let waves = self.waves.iter().enumerate().map(|(index, of)| Wave {
+            name: of.name.clone(),
+            hosts: if index == wave { vec![host.clone()] } else { Vec::new() },
+            soak: of.soak,
+            watch: of.watch.clone(),
+            promote: of.promote,
+            budget: of.budget.clone(),
+        });
+        Self {
+            format: self.format,
+            digest: self.digest.clone(),
+            made_at: self.made_at,
+            title: self.title.clone(),
+            playbook: self.playbook.clone(),
+            purpose: self.purpose,
+            role: self.role.clone(),
+            action: self.action.clone(),
+            wanted: self.wanted.clone(),
+            waves: waves.collect(),
+            hosts: IndexMap::new(),
+            rollout: self.rollout.clone(),
+            warnings: Vec::new(),
+        }
+    }
+
     /// Computes the digest over everything else and puts it in.
     #[must_use]
     pub fn seal(mut self) -> Self {

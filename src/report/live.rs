@@ -303,6 +303,7 @@ impl Live {
             Happening::RunResumed { .. }
             | Happening::WindowsOverridden { .. }
             | Happening::HostDeferred { .. }
+            | Happening::RunRecovered { .. }
             | Happening::StepFound { .. }
             | Happening::HostStarted { .. }
             | Happening::FactRead { .. }

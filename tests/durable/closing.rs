@@ -3,8 +3,8 @@
 use std::{path::Path, process::Command, sync::Arc};
 
 use longshore::{
-    durable::{AttemptState, Beginning, DurableError, Ending, Following, HostSide, Lease, SegmentStep},
-    model::{KeptBy, RunId},
+    durable::{AttemptState, Beginning, DurableError, Ending, Following, HostSide, Lease, LeaseError, SegmentStep},
+    model::{HostOutcome, KeptBy, RunId},
 };
 
 use crate::{
@@ -65,8 +65,11 @@ async fn a_closed_run_keeps_results_receipts_and_what_its_undos_need() {
         let end = &telling["01-one.1"].ends[0];
         assert_eq!(end.ending, Ending::Changed, "{shell:?}");
         assert_eq!((end.receipt.get("file"), end.receipt.get("size")), (Some("/a b"), Some("7")), "{shell:?}");
+        // A ledger that lost the host's end does not begin its steps anew.
+        let refused = play.side.acquire("anna", "{}", Beginning::Again).await.expect_err("it has ended");
+        assert!(matches!(refused, LeaseError::Ended { outcome: HostOutcome::Done }), "{shell:?}: {refused}");
         // Taking the lease again opens the run again.
-        play.side.acquire("anna", "{}", Beginning::Again).await.expect("lease");
+        play.side.acquire("anna", "{}", Beginning::Anew).await.expect("lease");
         assert!(!play.side.status(&[]).await.expect("status").closed, "{shell:?}");
     })
     .await;
@@ -209,6 +212,44 @@ async fn half_a_closing_never_looks_like_not_started() {
             assert_eq!(states(&play.side).await, expected(), "{shell:?} at {hook}");
             assert!(size(&play.host.root()) < 200, "{shell:?} at {hook}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r27_a_host_remembers_its_runs_their_manifests_and_how_each_ended() {
+    for_each_shell(async |shell| {
+        let play = Play::begin(shell).await;
+        let (run, _) = play.run(&segment("seg-1-one", [("one", "true"), ("two", "exit 3")])).await;
+        run.expect("followed");
+        let asked = async |side: &longshore::durable::HostSide| side.known_runs(None).await.expect("answers");
+        let known = asked(&play.side).await;
+        assert_eq!(known.len(), 1, "{shell:?}: {known:?}");
+        let names: Vec<_> = known[0].segments.iter().flat_map(|(_, names)| names.clone()).collect();
+        assert_eq!((known[0].ended, names), (None, vec!["01-one.1".to_owned(), "02-two.1".to_owned()]), "{shell:?}");
+        let ends: Vec<_> = known[0].attempts.iter().map(|status| status.state.clone()).collect();
+        let expected = [Ending::Changed, Ending::Failed { status: 3 }].map(AttemptState::Ended);
+        assert_eq!(ends, expected, "{shell:?}");
+        // A note of the end keeps all there is; finishing keeps the note alone.
+        play.side.release(&play.lease).await.expect("released");
+        play.side.note_end(HostOutcome::Held).await.expect("noted");
+        let known = asked(&play.side).await;
+        assert_eq!((known[0].ended, known[0].attempts.len()), (Some(HostOutcome::Held), 2), "{shell:?}");
+        let manifest = "first\n{\"a b\":  \"c\\n d\"}";
+        let lease = play.side.acquire("anna", manifest, Beginning::Anew).await.expect("lease");
+        assert_eq!(asked(&play.side).await[0].ended, None, "{shell:?}");
+        play.side.release(&lease).await.expect("released");
+        play.side.finish(HostOutcome::Undone).await.expect("finished");
+        let known = asked(&play.side).await;
+        assert_eq!((known[0].ended, known[0].attempts.len()), (Some(HostOutcome::Undone), 0), "{shell:?}");
+        // Another run of the same install, with a manifest that must come back as it went.
+        let other = play.host.side("run-2");
+        other.acquire("anna", manifest, Beginning::First).await.expect("lease");
+        let known = asked(&other).await;
+        assert_eq!(known.len(), 2, "{shell:?}");
+        assert_eq!(known[1].manifest, "{\"a b\":  \"c\\n d\"}", "{shell:?}");
+        let only = longshore::model::RunId::from_text("run-2").expect("an id");
+        assert_eq!(other.known_runs(Some(&only)).await.expect("answers").len(), 1, "{shell:?}");
     })
     .await;
 }

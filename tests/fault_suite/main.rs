@@ -19,6 +19,7 @@ mod figures;
 mod judge;
 mod named;
 mod proxy;
+mod recover;
 mod rollouts;
 mod rounds;
 mod scenes;

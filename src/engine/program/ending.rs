@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What an ending means for the run, and whether the step had begun. `None`: it was not its turn.
-pub(super) fn outcome(ending: &Ending, output: &[String]) -> Option<(StepOutcome, Start)> {
+pub(in crate::engine) fn outcome(ending: &Ending, output: &[String]) -> Option<(StepOutcome, Start)> {
     let failed = |class, what: String| {
         Some((StepOutcome::Failed { failure: Failure::new(class, what).output(output.to_vec()) }, Start::Begun))
     };

@@ -28,9 +28,10 @@ use crate::{
 };
 
 use ending::not_durable;
+pub(super) use ending::outcome;
 use jobs::{Job, JobEnd};
 pub(super) use settle::Resolved;
-pub(super) use tell::{hidden, secrets_in};
+pub(super) use tell::{hidden, hidden_receipt, kept_lines, secrets_in};
 
 /// How one step ended.
 pub(super) struct Ran {
@@ -79,6 +80,7 @@ impl Worker {
     pub(super) async fn begin(
         host: &HostName,
         of: &HostPlan,
+        manifest: String,
         past: Option<&HostState>,
         link: &mut Link,
         means: &Means,
@@ -89,8 +91,12 @@ impl Worker {
             ("owner".to_owned(), means.owner.clone()),
         ]);
         let was_sent = past.is_some_and(|past| past.segment.is_some());
-        let beginning = if was_sent { Beginning::Again } else { Beginning::First };
-        let mut holds = Holds::new(of, beginning, means);
+        let beginning = match past.filter(|_| was_sent) {
+            Some(past) if past.outcome.is_some() => Beginning::Anew,
+            Some(_) => Beginning::Again,
+            None => Beginning::First,
+        };
+        let mut holds = Holds::new(of, manifest, beginning);
         if let Err(stopped) = take_all(&mut holds, of, link, means).await {
             // What was taken before the refusal is given back: nothing was begun under it.
             holds.give_back(link).await;
@@ -99,6 +105,11 @@ impl Worker {
         let (attempts, segments) = past.map_or_else(Default::default, recall);
         let redactor = link.redactor.clone();
         Ok(Self { host: host.clone(), means: means.clone(), holds, redactor, words, attempts, segments })
+    }
+
+    /// Whether anything of this run was ever sent to the host.
+    pub(super) fn has_sent(&self) -> bool {
+        self.segments > 0
     }
 
     /// Gives the leases back.

@@ -27,7 +27,7 @@ pub(in crate::engine) fn secrets_in(text: &str, redactor: &Redactor) -> Vec<(Str
     variables.filter(|(name, _)| named.contains(name)).collect()
 }
 
-pub(super) fn hidden_receipt(receipt: &Receipt, redactor: &Redactor) -> Receipt {
+pub(in crate::engine) fn hidden_receipt(receipt: &Receipt, redactor: &Redactor) -> Receipt {
     let hide = |(key, value): (&String, &String)| (redactor.hide(key), redactor.hide(value));
     Receipt(receipt.0.iter().map(hide).collect())
 }
@@ -106,7 +106,7 @@ fn whole_lines(captured: &Captured) -> Vec<u8> {
 }
 
 /// The last lines of both streams for an event, standard error last, cleaned, secrets hidden.
-pub(super) fn kept_lines(out: &Captured, err: &Captured, redactor: &Redactor) -> Vec<String> {
+pub(in crate::engine) fn kept_lines(out: &Captured, err: &Captured, redactor: &Redactor) -> Vec<String> {
     let tail = |captured: &Captured| -> Vec<String> {
         let text = redactor.hide(&clean(&whole_lines(captured)));
         let told = |line: &&str| !line.trim().is_empty() && !line.starts_with("longshore-receipt ");

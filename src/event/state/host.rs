@@ -473,6 +473,7 @@ impl HostState {
             // Those of the run as a whole, and those handled above.
             Happening::RunStarted { .. }
             | Happening::RunResumed { .. }
+            | Happening::RunRecovered { .. }
             | Happening::WaveStarted { .. }
             | Happening::HostStarted { .. }
             | Happening::HostFinished { .. }

@@ -55,6 +55,11 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
             let verdict = page.paint(tone, verdict.as_str());
             format!("check ({}) {}: {verdict}: {}", phase_word(*phase), cell(check), line(seen, LONGEST))
         }
+        Happening::RunRecovered { by, planned, silent } => {
+            let silent = if silent.is_empty() { String::new() } else { format!(", {} silent", silent.len()) };
+            let planned = words::count(*planned, "host");
+            format!("written anew by {} from what the hosts know ({planned} planned{silent})", cell(by))
+        }
         Happening::RunResumed { by, purpose, hosts } => {
             format!("{}: taken up by {} for {}", cell(purpose), cell(by), words::count(hosts.len(), "host"))
         }
