@@ -116,6 +116,31 @@ pub struct Outside {
     pub stop: String,
 }
 
+/// The way back of a step that may cut the controller off, armed on the host before the step starts.
+///
+/// Unless [`HostSide::confirm`](super::HostSide::confirm) comes in time the host stops what is left of the step and
+/// runs the undo, as an attempt of its own in the segment [`watcher_of`](super::watcher_of) the step's. It does not
+/// survive a restart of the host. A step with one travels alone.
+#[derive(Debug, Clone)]
+pub struct Deadman {
+    /// Counted by the host's uptime from just before the start; whole seconds.
+    pub within: Duration,
+    /// The attempt of the undo: [`Part::Undo`] of the same step.
+    pub undo: Attempt,
+    /// The undo's program, for `sh`.
+    pub program: String,
+    /// Longest time of the undo.
+    pub limit: Duration,
+    /// Names of the variables, out of the segment's secrets, that the undo may see.
+    pub secrets: Vec<String>,
+}
+
+impl Deadman {
+    pub(super) fn as_step(&self) -> SegmentStep {
+        SegmentStep::new(self.undo.clone(), self.program.clone(), self.limit).secrets(self.secrets.iter().cloned())
+    }
+}
+
 /// One step of a segment.
 #[derive(Debug, Clone)]
 pub struct SegmentStep {
@@ -135,20 +160,22 @@ pub struct SegmentStep {
     pub keep_of: Option<KeptBy>,
     /// What it starts outside of its processes: while that lives the attempt lingers, and limit and cancel stop it.
     pub outside: Option<Outside>,
+    /// It takes itself back unless it is confirmed.
+    pub deadman: Option<Deadman>,
 }
 
 impl SegmentStep {
     pub fn new(attempt: Attempt, act: impl Into<String>, limit: Duration) -> Self {
-        let act = act.into();
         Self {
             attempt,
             look: None,
-            act,
+            act: act.into(),
             limit,
             secrets: Vec::new(),
             leaves_running: false,
             keep_of: None,
             outside: None,
+            deadman: None,
         }
     }
 

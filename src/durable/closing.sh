@@ -26,7 +26,7 @@ shrink() {
       mv -f "$A/out.new" "$A/out" || return 0
   fi
   [ ! -s "$A/err" ] || printf '' >"$A/err"
-  rm -f "$A"/look "$A"/act "$A"/outside "$A"/outside-stop "$A"/o "$A"/e "$A"/*.tail "$A"/pid "$A"/start.*
+  rm -f "$A"/look "$A"/act "$A"/outside "$A"/outside-stop "$A"/o "$A"/e "$A"/*.tail "$A"/pid "$A"/start.* "$A"/confirm.*
 }
 # Closes the run and keeps what its rollback needs: results, receipts, and what the steps kept for their undo.
 # The mark comes first: a closing that was cut is done again, and nothing in it makes a step look "not started".

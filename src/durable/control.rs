@@ -21,7 +21,35 @@ pub enum Closing {
     NotDone,
 }
 
+/// What became of an attempt that takes itself back unless it is confirmed. Final: exactly one of both ever is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It stands; the host will not take it back.
+    Confirmed,
+    /// Too late: the host takes it back, or has. `watcher` is the segment to [attach](HostSide::attach) to for the
+    /// undo's attempt; should that end as not started, the undo may be sent as usual.
+    Fired { watcher: Option<String> },
+}
+
 impl HostSide {
+    /// Says that a step with a [`Deadman`](super::Deadman) may stand. For a person's or the controller's word that
+    /// the host is well and can be reached, over a connection newer than the step; and, whatever came of the
+    /// step, before anybody else takes it back. Asking again gives the same answer.
+    pub async fn confirm(&self, attempt: &Attempt) -> Result<Confirmation, DurableError> {
+        let question = "confirm a step";
+        check_name(attempt.step.as_str())?;
+        let script = self.script().add(CONTROL).call("confirm", &[&attempt.to_string()]).call("say", &["end"]);
+        let answers = self.ask(question, script).await?;
+        let answer = answers.iter().find(|answer| answer.verb == "verdict");
+        match answer.map(|answer| (answer.word(0), answer.word(1))) {
+            Some(("confirmed", _)) => Ok(Confirmation::Confirmed),
+            Some(("fired", watcher)) => {
+                Ok(Confirmation::Fired { watcher: Some(watcher.to_owned()).filter(|watcher| watcher != "-") })
+            }
+            other => Err(DurableError::Host { question, reason: format!("it answered {other:?}") }),
+        }
+    }
+
     /// Fences attempts off for good, unless they have started: what is returned says which it was.
     pub async fn void(&self, attempts: &[Attempt]) -> Result<Vec<AttemptStatus>, DurableError> {
         self.act_on("void a step", "void", attempts, None).await

@@ -13,31 +13,12 @@ void() {
   judge "$A"
   say "state $1 $STATE ${RESULT:--} - -"
 }
-# Stops attempt $1 if it runs: TERM to its session, KILL to whatever holds its lock after the grace.
+# Stops attempt $1 if it runs.
 cancel() {
   A=$D/$1
   judge "$A"
   case $STATE in running | orphaned | lingering | pending) ;; *) say "state $1 $STATE ${RESULT:--} - -"; return ;; esac
-  [ ! -e "$A/why" ] || mv "$A/why" "$A/why.cancel" 2>/dev/null
-  group=''
-  [ ! -s "$A/pid" ] || read -r group began <"$A/pid"
-  if [ -n "$group" ] && { read -r stat <"/proc/$group/stat"; } 2>/dev/null; then
-    # Only while the group is the one that was noted: numbers come back.
-    set -- "$1" ${stat##*) }
-    [ "${21}" != "$began" ] || kill -TERM -"$group" 2>/dev/null
-  fi
-  uptime; hard=$((UP + GRACE + 1)) give_up=$((UP + GRACE + 10))
-  while held "$A/alive"; do
-    uptime
-    [ "$UP" -le $give_up ] || break
-    if [ "$UP" -ge $hard ]; then signal_holders KILL "$A/alive"; fi
-    nap
-  done
-  if outside_lives "$A"; then
-    stop_outside "$A"
-    uptime; give_up=$((UP + GRACE + 1))
-    while outside_lives "$A"; do uptime; [ "$UP" -lt $give_up ] || break; nap; done
-  fi
+  stop_attempt "$A"
   judge "$A"
   say "state $1 $STATE ${RESULT:--} - -"
 }
@@ -59,4 +40,33 @@ close() {
 request_stop() {
   [ -d "$D/$1.segment" ] || return 0
   printf '' >"$D/$1.segment/stop" || fail nospace "$D"
+}
+# Says of attempt $1, which takes itself back unless it is confirmed, that all is well. The winner of the link decides:
+# exactly one of `confirmed` and `fired` ever exists.
+confirm() {
+  A=$D/$1
+  [ -d "$A" ] || fail statelost "$A"
+  if [ ! -e "$A/confirm" ]; then
+    printf 'confirmed\n' >"$A/confirm.$$" 2>/dev/null && [ -s "$A/confirm.$$" ] || fail nospace "$A"
+    fs "$A/confirm.$$" || fail nosync "$A"
+    # hook: confirm-written
+    ln "$A/confirm.$$" "$A/confirm" 2>/dev/null
+    rm -f "$A/confirm.$$"
+  fi
+  # Also a link that somebody else made and did not come to flush.
+  fs "$A" || fail nosync "$A"
+  read -r verdict <"$A/confirm"
+  watcher=-
+  for W in "$D"/*-w.segment; do
+    # One that never watched, or for a start that was not its own, says nothing.
+    [ -e "$W/watching" ] && [ ! -e "$W/end.idle" ] || continue
+    read -r of <"$W/of"
+    [ "$of" = "$1" ] || continue
+    watcher=${W##*/} watcher=${watcher%.segment}
+    [ "$verdict" = confirmed ] || continue
+    # It is gone before anybody wants the lease back.
+    uptime; give_up=$((UP + 5))
+    while held "$W/alive" || held "${W%-w.segment}.segment/alive"; do uptime; [ "$UP" -lt $give_up ] || break; nap; done
+  done
+  say "verdict $verdict $watcher"
 }

@@ -13,6 +13,7 @@ use crate::model::{Secret, quote};
 const LAUNCH: &str = include_str!("launch.sh");
 const ATTACH: &str = include_str!("attach.sh");
 const WRAPPER: &str = include_str!("wrapper.sh");
+const WATCH: &str = include_str!("watch.sh");
 const SUPERVISE: &str = include_str!("supervise.sh");
 
 /// Kept on the host of each stream from its beginning; the last 64 KiB come on top.
@@ -92,13 +93,21 @@ impl HostSide {
         if segment.steps.len() > MOST_STEPS {
             return Err(DurableError::BadName(format!("{} with {} steps", segment.id, segment.steps.len())));
         }
-        let names: Vec<String> = segment.steps.iter().map(|step| step.attempt.to_string()).collect();
+        let watched = segment.steps.iter().find_map(|step| Some((step, step.deadman.as_ref()?)));
+        if let Some((step, _)) = watched.filter(|_| segment.steps.len() > 1) {
+            let reason = "it must be confirmed, so it travels alone";
+            return Err(DurableError::BadProgram { attempt: step.attempt.to_string(), reason });
+        }
+        let undo = watched.map(|(_, deadman)| deadman.as_step());
+        let names: Vec<String> = segment.steps.iter().chain(&undo).map(|step| step.attempt.to_string()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let attempts: Vec<String> =
             segment.steps.iter().map(|step| format!("{}:0:0:{}", step.attempt, yes(step.leaves_running))).collect();
+        let watch = undo.as_ref().map(|_| watcher_of(&segment.id)).unwrap_or_default();
         let mut script = self
             .script()
             .set("SEG", &segment.id)
+            .set("WATCH", &watch)
             .set("SCOPE", self.scope.as_str())
             .set("ATTEMPTS", &attempts.join(" "))
             .add(FOLLOW)
@@ -108,7 +117,7 @@ impl HostSide {
             script = script.call("need", &[of.run.as_str(), of.step.as_str()]);
         }
         script = script.call("prepare", &names);
-        for step in &segment.steps {
+        for step in segment.steps.iter().chain(&undo) {
             check_name(step.attempt.step.as_str())?;
             let outside = step.outside.as_ref().map(|outside| self.outside_texts(step, outside));
             let (alive, stop) = outside.as_ref().map_or((None, None), |(alive, stop)| (Some(alive), Some(stop)));
@@ -121,19 +130,46 @@ impl HostSide {
                 }
             }
         }
-        let folder = format!("{}.segment", segment.id);
-        // The wrapper is made on the host out of what the host knows: where its state is, its umask.
-        let steps: Vec<String> = segment.steps.iter().map(|step| self.step_word(step, secrets)).collect();
-        let head = [("TOKEN", lease.token.to_string()), ("CAP", SPOOL.to_string()), ("STEPS", steps.join(" "))]
-            .map(|(name, value)| format!("{name}={}\n", quote(&value)))
-            .concat();
-        let comment = format!("# {}\n", names.join(" "));
-        let body = format!("{head}{STATE}{WRAPPER}");
-        let length = (comment.len() + body.len()).to_string();
-        script = script.call("put_wrapper", &[&format!("{folder}/wrapper"), &comment, &body, &length]);
-        let supervise = format!("{STATE}{SUPERVISE}");
-        Ok(put(script, &format!("{folder}/supervise"), &supervise).add("start").add("follow"))
+        let token = lease.token.to_string();
+        script = self.put_wrapper(script, &segment.id, &segment.steps, &[("TOKEN", &token), ("OF", "")], "", secrets);
+        if let (Some((step, _)), Some(undo)) = (watched, undo) {
+            let of = step.attempt.to_string();
+            for (file, text) in [("of", format!("{of}\n")), ("fired", "fired\n".into()), ("void", "void\n".into())] {
+                script = put(script, &format!("{watch}.segment/{file}"), &text);
+            }
+            script = self.put_wrapper(script, &watch, &[undo], &[("TOKEN", ""), ("OF", &of)], WATCH, secrets);
+        }
+        Ok(script.add("start").add("follow"))
     }
+
+    /// Adds the programs of segment `id`. The wrapper is made on the host out of what the host knows: where its
+    /// state is, its umask.
+    fn put_wrapper(
+        &self,
+        script: Script,
+        id: &str,
+        steps: &[SegmentStep],
+        facts: &[(&str, &str)],
+        part: &str,
+        secrets: &[(String, Secret)],
+    ) -> Script {
+        let words: Vec<String> = steps.iter().map(|step| self.step_word(step, secrets)).collect();
+        let (cap, words) = (SPOOL.to_string(), words.join(" "));
+        let own = [("CAP", cap.as_str()), ("STEPS", words.as_str())];
+        let lines = facts.iter().chain(&own).map(|(name, value)| format!("{name}={}\n", quote(value)));
+        let head = lines.collect::<Vec<_>>().concat();
+        let names: Vec<String> = steps.iter().map(|step| step.attempt.to_string()).collect();
+        let comment = format!("# {}\n", names.join(" "));
+        let body = format!("{head}{STATE}{part}{WRAPPER}");
+        let length = (comment.len() + body.len()).to_string();
+        let script = script.call("put_wrapper", &[id, &comment, &body, &length]);
+        put(script, &format!("{id}.segment/supervise"), &format!("{STATE}{SUPERVISE}"))
+    }
+}
+
+/// The segment that waits beside segment `id` to take its step back.
+pub fn watcher_of(id: &str) -> String {
+    format!("{id}-w")
 }
 
 impl HostSide {
@@ -147,7 +183,10 @@ impl HostSide {
             .collect();
         let keep = step.keep_of.as_ref().map(ToString::to_string).unwrap_or_default();
         let work = work_label(&self.run, &step.attempt);
-        format!("{}:{seconds}:{}:{keep}:{work}:{}", step.attempt, yes(step.leaves_running), hidden.join(","))
+        let within = step.deadman.as_ref().map(|deadman| deadman.within.as_secs().max(1).to_string());
+        let within = within.unwrap_or_default();
+        let leaves = yes(step.leaves_running);
+        format!("{}:{seconds}:{leaves}:{keep}:{work}:{within}:{}", step.attempt, hidden.join(","))
     }
 
     /// The programs about a step's work outside of it, with what they go by: they also run long after the step.

@@ -1,4 +1,5 @@
-# Stages a segment and starts its wrapper. SEG is its id; the texts come through `put`, one call each.
+# Stages a segment and starts its wrapper. SEG is its id; WATCH that of the undo that waits for it, or nothing;
+# the texts come through `put`, one call each.
 #
 # Everything is written beside the run under another name, flushed, and moved into place: an attempt's
 # directory is there completely or not at all. One that is already there was staged by an earlier launch of
@@ -18,7 +19,10 @@ abandon() { rm -rf "$T"; fail "$1" "$D"; }
 prepare() {
   [ $again = no ] || return 0
   mkdir "$T" 2>/dev/null || abandon nospace
-  wanted=$SEG.segment made="$T/$SEG.segment" pipes="$T/$SEG.segment/tick" keeps=''
+  wanted='' made='' pipes='' keeps=''
+  for name in $SEG $WATCH; do
+    wanted="$wanted $name.segment" made="$made $T/$name.segment" pipes="$pipes $T/$name.segment/tick"
+  done
   for name in "$@"; do
     keep=$D/${name%.*}.keep
     case " $keeps " in *" $keep "*) ;; *) [ -d "$keep" ] || keeps="$keeps $keep" ;; esac
@@ -82,11 +86,11 @@ start() {
   fi
   exec 7>&-
 }
-# Writes the wrapper into the file $1: the comment $2, what only the host knows, and the rest $3. It is counted
+# Writes the wrapper of segment $1: the comment $2, what only the host knows, and the rest $3. It is counted
 # in bytes, as `wc` does; two texts of known length and the lines between them.
 put_wrapper() {
   [ $again = no ] || return 0
-  known="K=$K D=$D S=$S RUN=$RUN GRACE=$GRACE UMASK=$UMASK
+  known="K=$K D=$D S=$D/$1.segment RUN=$RUN GRACE=$GRACE UMASK=$UMASK
 "
-  put "$1" "$2$known$3" $((${#known} + $4))
+  put "$1.segment/wrapper" "$2$known$3" $((${#known} + $4))
 }

@@ -24,13 +24,13 @@ use crate::{
 
 pub use ability::{HostAbility, Scope};
 pub use attempt::{
-    Attempt, AttemptState, AttemptStatus, Doubt, Ending, InstallKey, Outside, Part, Refusal, Segment, SegmentEnd,
-    SegmentStep, StepEnd, StepNews, work_label,
+    Attempt, AttemptState, AttemptStatus, Deadman, Doubt, Ending, InstallKey, Outside, Part, Refusal, Segment,
+    SegmentEnd, SegmentStep, StepEnd, StepNews, work_label,
 };
-pub use control::Closing;
+pub use control::{Closing, Confirmation};
 pub use error::{DurableError, LeaseError};
 pub use follow::Following;
-pub use launch::MOST_STEPS;
+pub use launch::{MOST_STEPS, watcher_of};
 pub use lease::{Beginning, Lease, RENEWAL, TERM};
 pub use recover::KnownRun;
 pub use status::RunStatus;

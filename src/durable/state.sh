@@ -81,3 +81,28 @@ signal_holders() {
     done
   }
 }
+# Stops what runs of the attempt in directory $1: TERM to its session, KILL to whatever holds its lock after the grace.
+# Its work outside is stopped, too. Returns when nothing of it lives, or when patience has ended.
+stop_attempt() {
+  lives "$1" || return 0
+  [ ! -e "$1/why" ] || mv "$1/why" "$1/why.cancel" 2>/dev/null
+  group=''
+  [ ! -s "$1/pid" ] || read -r group began <"$1/pid"
+  if [ -n "$group" ] && { read -r stat <"/proc/$group/stat"; } 2>/dev/null; then
+    # Only while the group is the one that was noted: numbers come back.
+    set -- "$1" ${stat##*) }
+    [ "${21}" != "$began" ] || kill -TERM -"$group" 2>/dev/null
+  fi
+  read -r up _ </proc/uptime; hard=$((${up%.*} + GRACE + 1)) give_up=$((${up%.*} + GRACE + 10))
+  while held "$1/alive"; do
+    read -r up _ </proc/uptime
+    [ "${up%.*}" -le $give_up ] || break
+    if [ "${up%.*}" -ge $hard ]; then signal_holders KILL "$1/alive"; fi
+    nap
+  done
+  if outside_lives "$1"; then
+    stop_outside "$1"
+    read -r up _ </proc/uptime; give_up=$((${up%.*} + GRACE + 1))
+    while outside_lives "$1"; do read -r up _ </proc/uptime; [ "${up%.*}" -lt $give_up ] || break; nap; done
+  fi
+}

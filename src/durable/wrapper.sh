@@ -1,5 +1,6 @@
 # Runs the steps of one segment, one after the other, in a session of its own. Before it stand K, D, S,
-# RUN, TOKEN, CAP, GRACE, UMASK, STEPS (attempt:limit:leaves-running:keep-of-run/step:work-label:hidden,variables) and state.sh.
+# RUN, TOKEN, CAP, GRACE, UMASK, STEPS (attempt:limit:leaves-running:keep-of-run/step:work-label:within:hidden,variables) and state.sh.
+# An undo that waits for its act to be confirmed has OF and watch.sh, too, and no TOKEN: see there.
 # Descriptor 7 is the segment's lock, already held; 9 becomes the lock of the step that runs.
 # The files are the truth; a tick only wakes a follower, and must never block.
 umask 077
@@ -29,13 +30,32 @@ read -r BOOT </proc/sys/kernel/random/boot_id
 read -r stat </proc/self/stat
 set -- ${stat##*) }
 began=${20}
+# Starts the watcher of the attempt in A, with its lock, and returns when it watches.
+arm() {
+  exec 3>>"$W/alive"
+  flock -n 3 || end claimed
+  setsid sh "$W/wrapper" </dev/null >/dev/null 2>&1 7>&3 3<&- 4<&- 5<&- 6<&- 8<&- 9<&- &
+  exec 3>&-
+  read -r up _ </proc/uptime; give_up=$((${up%.*} + 10))
+  until [ -e "$W/watching" ]; do
+    read -r up _ </proc/uptime; [ "${up%.*}" -le $give_up ] || end unarmed
+    nap
+  done
+}
+# Stays until the watcher has come to its end, and starts it again should it be killed.
+guard() {
+  while [ -e "$W/slot" ]; do
+    if ! held "$W/alive" && [ -e "$W/slot" ]; then arm; fi
+    sleep 0.2 2>/dev/null || sleep 1
+  done
+}
 # hook: woken
 
 # One flush for the starts of all steps; each becomes valid by its link, made just before its command runs.
 set --
 for one in $STEPS; do
   A=$D/${one%%:*} rest=${one#*:}
-  line="run $BOOT $$ $began $TOKEN ${rest%%:*}"
+  line="run $BOOT $$ $began ${TOKEN:-0} ${rest%%:*}"
   printf '%s\n' "$line" >"$A/start.$$" || end nospace
   read -r back <"$A/start.$$"
   [ "$back" = "$line" ] || end nospace
@@ -43,13 +63,15 @@ for one in $STEPS; do
 done
 fs "$@" "$D" || end nosync
 # hook: staged
+[ -z "$OF" ] || watch
 
 for one in $STEPS; do
   name=${one%%:*} rest=${one#*:}
   limit=${rest%%:*} rest=${rest#*:}
   leaves=${rest%%:*} rest=${rest#*:}
   keep=${rest%%:*} rest=${rest#*:}
-  work=${rest%%:*} hidden=${rest#*:}
+  work=${rest%%:*} rest=${rest#*:}
+  within=${rest%%:*} hidden=${rest#*:}
   keep=${keep:+$K/runs/$keep.keep} keep=${keep:-$D/${name%.*}.keep}
   A=$D/$name
   [ ! -e "$S/stop" ] || end stopped
@@ -70,6 +92,19 @@ for one in $STEPS; do
     result "$other"
     case $RESULT in '' | lost) end earlier-open ;; esac
   done
+  if [ -n "$within" ]; then
+    # Its way back is armed before it starts, and durably.
+    W=${S%.segment}-w.segment
+    [ ! -e "$A/confirm" ] || end claimed
+    read -r up _ </proc/uptime
+    line="$BOOT $((${up%.*} + within + 1)) $$ $began"
+    printf '%s\n' "$line" >"$W/armed" || end nospace
+    read -r back <"$W/armed"
+    [ "$back" = "$line" ] || end nospace
+    fs "$W/armed" "$W" || end nosync
+    arm
+    # hook: armed
+  fi
   # Both pipes are open at both ends before the start is claimed, so that nothing can fail after it.
   exec 3<>"$A/o"; exec 4<"$A/o" 5>"$A/o"; exec 3<>"$A/e"; exec 6<"$A/e" 8>"$A/e"; exec 3>&-
   exec 3>>"$K/mutex"
@@ -80,7 +115,8 @@ for one in $STEPS; do
   done
   lease_run='' lease_token=''
   [ ! -e "$K/lease" ] || read -r lease_run lease_token _ <"$K/lease"
-  [ "$lease_run" = "$RUN" ] && [ "$lease_token" = "$TOKEN" ] || end fenced
+  # While an undo waits nobody else can have the lease: any token of the run is ours.
+  [ "$lease_run" = "$RUN" ] && [ "$lease_token" = "${TOKEN:-$lease_token}" ] || end fenced
   # What an earlier run kept may have been removed by age.
   [ -d "$keep" ] || end keep-gone
   # hook: checked
@@ -133,6 +169,7 @@ for one in $STEPS; do
   printf '' >"$A/quiet"
   tick
   # hook: quiet
+  [ -z "$within" ] || guard
   case $RESULT in rc.0 | unchanged) ;; *) end failed ;; esac
 done
 end finished

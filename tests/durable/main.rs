@@ -4,6 +4,7 @@
 
 mod closing;
 mod crashes;
+mod deadman;
 mod disks;
 mod endings;
 mod figures;
