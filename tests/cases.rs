@@ -10,6 +10,9 @@ use longshore::{
     report::diagnostics::{render, summary},
 };
 
+#[path = "scenarios/mod.rs"]
+mod scenarios;
+
 /// Lists the folders of a topic.
 fn cases(topic: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(topic);

@@ -81,7 +81,7 @@ pub(super) struct RetryArgs {
 
 pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
     let opened = Opened::open(&args.run, args.as_planned, global, screen)?;
-    let hosts = opened.hosts(goes_on);
+    let hosts = opened.hosts(HostState::goes_on);
     // A run whose hosts all ended may still owe its last soak, and its end.
     let owes = opened.state.waves.iter().any(|wave| wave.started.is_some() && wave.ended.is_none());
     if hosts.is_empty() && opened.state.ended.is_some() && !owes {
@@ -129,16 +129,6 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) ->
         return Ok(opened.state.exit_code());
     }
     opened.go_on(hosts, "retry", args.windows.windows()?, screen).await
-}
-
-/// Whether a host's turn was cut off, or has not come.
-fn goes_on(host: &HostState) -> bool {
-    match host.outcome {
-        None | Some(HostOutcome::Interrupted | HostOutcome::NotStarted) => true,
-        // It went away in the middle of its steps.
-        Some(HostOutcome::Unreachable | HostOutcome::Unknown) => host.has_begun(),
-        Some(_) => false,
-    }
 }
 
 /// A run from the ledger that may be gone on with.

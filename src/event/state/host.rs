@@ -321,6 +321,16 @@ impl HostState {
             && (self.unwinding().is_some() || self.is_in_the_middle() || self.steps.values().any(StepState::stands))
     }
 
+    /// Whether `resume` takes the host up: its turn was cut off, or has not come.
+    pub fn goes_on(&self) -> bool {
+        match self.outcome {
+            None | Some(HostOutcome::Interrupted | HostOutcome::NotStarted) => true,
+            // It went away in the middle of its steps.
+            Some(HostOutcome::Unreachable | HostOutcome::Unknown) => self.has_begun(),
+            Some(_) => false,
+        }
+    }
+
     /// Whether anything was sent to the host or begun on it.
     pub fn has_begun(&self) -> bool {
         self.segment.is_some() || !self.steps.is_empty()
