@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::{ColourWhen, Global, OutputFormat, error::CliError};
 use crate::report::Page;
@@ -70,7 +70,13 @@ impl Screen {
 
     /// What reports on standard output are written on.
     pub(crate) fn page(&self) -> Page {
-        Page { width: self.width, colour: self.colour, unicode: is_unicode(), zone: TimeZone::system() }
+        Page {
+            width: self.width,
+            colour: self.colour,
+            unicode: is_unicode(),
+            zone: TimeZone::system(),
+            now: Some(Timestamp::now()),
+        }
     }
 
     /// What is told on standard error is written on.

@@ -1,6 +1,6 @@
 //! The rules of a rollout: waves, a sliding window of hosts in each, and the barrier between two.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
@@ -253,7 +253,8 @@ impl Rollout {
         let watch = &self.plan.waves[index].watch;
         let rounds = u32::try_from(watch.healthy.max(watch.red)).unwrap_or(u32::MAX);
         let least = watch.every.0.saturating_mul(rounds).min(length.0);
-        Some(Span(length.0.saturating_sub(watched).max(least)))
+        let missing = length.0.saturating_sub(watched).max(least);
+        Some(Span(Duration::from_secs(missing.as_secs() + u64::from(missing.subsec_nanos() > 0))))
     }
 
     /// Watches the hosts of a finished wave for its soak.

@@ -77,7 +77,7 @@ impl Soak<'_> {
                 for (host, verdict, words) in bad {
                     let (verdict, words) = match &red {
                         Some(red) => {
-                            let words = format!("{words}; but {red}, not upgraded, is red too");
+                            let words = format!("red like {red}: {words}");
                             (Verdict::Inconclusive, words)
                         }
                         None => (verdict, words),
@@ -137,7 +137,9 @@ impl Soak<'_> {
         let group: Vec<_> = seen.iter().filter(|(host, _)| !any_green || greens[host]).collect();
         let red: Vec<_> = group.iter().filter(|(_, seen)| !matches!(seen, Seen::Green)).collect();
         let shared = !group.is_empty() && red.len() * 2 >= group.len();
-        Ok(shared.then(|| red.iter().map(|(host, _)| host.as_str()).collect::<Vec<_>>().join(", ")))
+        let names: Vec<_> = red.iter().map(|(host, _)| host.as_str()).collect();
+        let have = if names.len() == 1 { "does" } else { "do" };
+        Ok(shared.then(|| format!("{}, which {have} not have the release", names.join(", "))))
     }
 }
 

@@ -115,6 +115,9 @@ pub fn show(state: &RunState, number: RunNumber, events: &[Event], host: Option<
         let _ = writeln!(text, "{} {name}{}", page.clock(event.at), sentence);
         details(&mut text, event, &mut known);
     }
+    if let Some(behind) = super::behind::behind(state, page).filter(|_| host.is_none()) {
+        let _ = write!(text, "\n{behind}");
+    }
     if let Some(exit) = state.exit.filter(|_| host.is_none()) {
         let _ = writeln!(text, "\nexit code {}: {}", exit.number(), meaning(exit));
     }

@@ -3,6 +3,7 @@
 //! Reports are pure: they are handed a state, a plan or events, and a [`Page`] to fit on, and give
 //! text back. Only [`Live`] and [`EventWriter`] write, to what they are handed.
 
+mod behind;
 pub mod diagnostics;
 mod differences;
 mod exec;

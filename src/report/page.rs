@@ -16,6 +16,8 @@ pub struct Page {
     pub unicode: bool,
     /// For the times of day that people read.
     pub zone: TimeZone,
+    /// When it is read. The end of what is told, where that is not known.
+    pub now: Option<Timestamp>,
 }
 
 /// How a word is meant; shown as a colour where there is colour, and never by that alone.
@@ -35,7 +37,7 @@ const LONGEST_CELL: usize = 160;
 impl Page {
     /// A page without colour, in UTC.
     pub fn plain(width: usize) -> Self {
-        Self { width, colour: false, unicode: true, zone: TimeZone::UTC }
+        Self { width, colour: false, unicode: true, zone: TimeZone::UTC, now: None }
     }
 
     pub(super) fn paint(&self, tone: Tone, text: &str) -> String {

@@ -34,7 +34,7 @@ pub fn results(state: &RunState, number: Option<RunNumber>, page: &Page) -> Stri
             if only_looked { would_change(host) } else { steps(host) },
             version(host, page),
             health(host),
-            brief_cause(host).unwrap_or_default(),
+            brief_cause(name, host).unwrap_or_default(),
         ];
         rows.entry((severity(host.outcome), row)).or_default().push(name);
     }
@@ -82,6 +82,7 @@ pub(super) fn totals(state: &RunState, page: &Page, standing: &dyn Fn(&HostState
         let word = if halt.nothing_left { "over budget" } else { "halted" };
         text.push_str(&page.wrap(&format!("{}: {}", page.paint(Tone::Bad, word), cell(&halt.reason)), 2));
     }
+    text.push_str(&super::behind::behind(state, page).unwrap_or_default());
     let exit = state.exit.unwrap_or_else(|| state.exit_code());
     if exit != ExitCode::Good {
         let _ = writeln!(text, "exit code {}: {}", exit.number(), meaning(exit));
@@ -221,12 +222,32 @@ pub(super) fn health(host: &HostState) -> String {
 }
 
 /// Why a host is not good, in a few words. All causes stand below the table.
-fn brief_cause(host: &HostState) -> Option<String> {
+fn brief_cause(name: &HostName, host: &HostState) -> Option<String> {
     let command = || Some(super::exec::ending(host.command.as_ref().filter(|command| command.status != Some(0))?));
     let soak = || host.soak.as_ref().filter(|soak| soak.verdict != Verdict::Pass);
     let soaked = || soak().map(|soak| format!("soak: {}: {}", soak.verdict, soak.seen));
     let brief = failure(host).map(|failure| failure.message.clone()).or_else(soaked).or_else(command);
-    brief.map(|cause| line(&cause, LONGEST_CAUSE))
+    brief.map(|cause| line(&without_name(&cause, name), LONGEST_CAUSE))
+}
+
+/// Puts `the host` where a text names it: beside its name, and so that the same trouble reads the same.
+pub(super) fn without_name(text: &str, name: &HostName) -> String {
+    let name = name.as_str();
+    let is_part = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(name) {
+        let (before, after) = (&rest[..at], &rest[at + name.len()..]);
+        let alone = !before.ends_with(is_part) && !after.starts_with(is_part);
+        let (before, after) = match (before.strip_suffix('`'), after.strip_prefix('`')) {
+            (Some(before), Some(after)) => (before, after),
+            _ => (before, after),
+        };
+        plain.push_str(before);
+        plain.push_str(if alone { "the host" } else { name });
+        rest = after;
+    }
+    plain + rest
 }
 
 /// The failure to blame for a host that is not good: its own, that of an undo, or that of a step.

@@ -72,6 +72,7 @@ fn the_results_fold_what_is_alike_and_end_with_the_worst() {
 
     8 hosts: 4 done, 2 unreachable, 1 undone, 1 stuck. Took 1m 56s.
     halted: 2 hosts failed, 0 were allowed
+    still behind, for 1m 56s: web-5, db-1, eu-[1,2] on 0.3.2
     exit code 3: a person is needed
     ");
     assert_snapshot!(&results(&state, RUN, &wide()), @r"
@@ -110,6 +111,7 @@ fn the_results_fold_what_is_alike_and_end_with_the_worst() {
 
     8 hosts: 4 done, 2 unreachable, 1 undone, 1 stuck. Took 1m 56s.
     halted: 2 hosts failed, 0 were allowed
+    still behind, for 1m 56s: web-5, db-1, eu-[1,2] on 0.3.2
     exit code 3: a person is needed
     ");
 }
@@ -168,7 +170,7 @@ fn a_sweep_shows_hosts_against_checks_and_what_drifted() {
     db-1: fail: API answers: expected 200, got 503
 
     error: `eu-1` failed
-      cause: the host key of eu-1 is not known
+      cause: the host key of the host is not known
 
     hint: `longshore trust eu-1` shows the key; compare it with the host's own, then
       confirm
@@ -190,7 +192,7 @@ fn a_sweep_shows_hosts_against_checks_and_what_drifted() {
     db-1: fail: API answers: expected 200, got 503
 
     error: `eu-1` failed
-      cause: the host key of eu-1 is not known
+      cause: the host key of the host is not known
 
     hint: `longshore trust eu-1` shows the key; compare it with the host's own, then confirm
 

@@ -6,12 +6,12 @@ use indexmap::{IndexMap, IndexSet};
 
 use super::{
     page::{Page, Tone, line},
-    table::{names_of, severity},
+    table::{names_of, severity, without_name},
     words,
 };
 use crate::{
     event::{HostState, RunState, UndoState},
-    model::{Failure, FailureClass, HostName, HostOutcome, RunNumber},
+    model::{Failure, FailureClass, HostName, HostOutcome, RunNumber, Verdict},
 };
 
 /// Most different troubles told in full. More than that is not read, and `history show` has it all.
@@ -103,6 +103,20 @@ fn ways_on(state: &RunState, number: RunNumber) -> Vec<String> {
     use HostOutcome::{Failed, Interrupted, NotStarted, Parked, Undone, Unreachable};
     let any = |which: &dyn Fn(Option<HostOutcome>) -> bool| state.hosts.values().any(|host| which(host.outcome));
     let mut ways = Vec::new();
+    for wave in state.waves.iter().filter(|wave| wave.ended.is_none()) {
+        // The budget may halt for hosts that failed before; here it is the soak that let nobody go on.
+        let name = &wave.name;
+        match wave.soak {
+            Some(Verdict::Inconclusive | Verdict::Error | Verdict::Unverified) => ways.push(format!(
+                "the soak of {name} says nothing about the release: mend what is red, then `longshore resume {number}` begins it anew"
+            )),
+            Some(Verdict::Fail) => ways.push(format!(
+                "the release did not stay green on {name}: mend it there and `longshore resume {number}` begins the soak anew, \
+                 or leave the others as they are"
+            )),
+            _ => {}
+        }
+    }
     let shut = |host: &HostState| host.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Window);
     if state.hosts.values().any(shut) {
         ways.push(format!(
@@ -163,8 +177,7 @@ fn saying(outcome: HostOutcome, in_a_step: bool, hosts: usize) -> &'static str {
 fn tell(name: &HostName, host: &HostState, outcome: HostOutcome, has_acted: bool) -> Vec<String> {
     let mut told = Vec::new();
     let mut causes = |failure: &Failure| {
-        // The name of the host stands above; without it, the same trouble reads the same.
-        let same = |text: &str| line(text, LONGEST).replace(&format!("`{name}`"), "the host");
+        let same = |text: &str| without_name(&line(text, LONGEST), name);
         told.push(format!("{CAUSE}{}", same(&failure.message)));
         told.extend(failure.causes.iter().map(|cause| format!("{CAUSE}{}", same(cause))));
     };

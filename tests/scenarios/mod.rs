@@ -19,11 +19,8 @@ fn rollouts_go_as_the_scenarios_say() {
     files.sort();
     let mut wrong = Vec::new();
     for file in files {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
         let text = runtime.block_on(Scenario::read(&file).play());
         wrong.extend(super::compare(&file.with_extension("txt"), &text).err());
     }

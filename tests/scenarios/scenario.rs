@@ -31,6 +31,7 @@ use super::{
 /// A scenario as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(clippy::unsafe_derive_deserialize, reason = "the unsafe method is one that a macro of tokio makes")]
 pub(crate) struct Scenario {
     /// The rule that it shows.
     pub(crate) says: String,
@@ -138,7 +139,9 @@ fn line(what: &Happening, state: &RunState) -> Option<String> {
     let name = |wave: usize| state.waves[wave].name.as_str();
     Some(match what {
         Happening::WaveStarted { name, .. } => format!("{name} begins"),
-        Happening::SoakStarted { wave, length } => format!("{}; {} soaks for {length}", ends(state, *wave), name(*wave)),
+        Happening::SoakStarted { wave, length } => {
+            format!("{}; {} soaks for {length}", ends(state, *wave), name(*wave))
+        }
         Happening::SoakFinished { wave, verdict } => format!("the soak of {} is over: {verdict}", name(*wave)),
         Happening::WaveFinished { wave } if state.waves[*wave].soak.is_none() => {
             format!("{}; {} is finished", ends(state, *wave), name(*wave))
@@ -259,7 +262,7 @@ impl Scenario {
                         Does::Kill => return,
                     }
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
             // Nothing takes a day: what hangs is found here, and not by whoever waits for the tests.
             let exit = tokio::select! {
@@ -267,7 +270,11 @@ impl Scenario {
                 () = person => None,
             };
             let state = notes.state.lock().expect("not poisoned").clone();
-            text.push_str(&report::results(&state, Some(RunNumber(1)), &Page::plain(100)));
+            text.push_str(&report::results(
+                &state,
+                Some(RunNumber(1)),
+                &Page { now: Some(clock()), ..Page::plain(100) },
+            ));
             match exit {
                 Some(exit) => assert_eq!(exit, state.exit_code(), "the run and the fold disagree\n{text}"),
                 None => text.push_str("the controller died\n"),
@@ -368,12 +375,14 @@ fn truth(world: &World) -> String {
     for name in world.names() {
         let is = world.with(&name, |host| {
             let lease = if host.lease.is_some() { ", lease not given back" } else { "" };
-            let schema = if host.schema == host.version { "" } else { &format!(", data of {}", host.schema) };
-            let twice = ["fetch", "backup", "migrate", "switch"]
-                .into_iter()
-                .filter(|verb| host.commands.iter().filter(|command| command == verb).count() > 1)
-                .map(|verb| format!(", {verb} more than once"))
-                .collect::<String>();
+            let moved = host.schema.as_ref().filter(|schema| **schema != host.version);
+            let schema = moved.map(|schema| format!(", data of {schema}")).unwrap_or_default();
+            let mut twice = String::new();
+            for verb in ["fetch", "backup", "migrate", "switch"] {
+                if host.commands.iter().filter(|command| *command == verb).count() > 1 {
+                    let _ = write!(twice, ", {verb} more than once");
+                }
+            }
             format!("{}{schema}{lease}{twice}", host.version)
         });
         alike.entry(is).or_default().push(name);

@@ -110,7 +110,9 @@ impl Line {
                 (host.known, states)
             });
             said.line(&format!("host id-of-{} {}", self.name, if known { "known" } else { "unknown" }));
-            states.iter().for_each(|state| said.line(state));
+            for state in &states {
+                said.line(state);
+            }
         } else if let Some(asked) = last_call(text, &["void", "cancel", "close"]) {
             let attempt = &asked[1];
             let line = self.world.with(&self.name, |host| match host.attempts.get_mut(attempt) {

@@ -14,6 +14,7 @@ use longshore::model::Span;
 /// Something that goes wrong on some hosts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own in a scenario")]
 pub(crate) struct Fault {
     /// Names, with `*` for any text at the end.
     pub(crate) hosts: Vec<String>,
@@ -85,8 +86,8 @@ pub(crate) struct Host {
     pub(crate) version: String,
     /// What a code undo goes back to.
     previous: Option<String>,
-    /// Rows of the product's data, and by which release they were migrated.
-    pub(crate) schema: String,
+    /// The release that migrated the data.
+    pub(crate) schema: Option<String>,
     fetched: Option<String>,
     pub(crate) lease: Option<String>,
     pub(crate) token: u64,
@@ -105,7 +106,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(versions: BTreeMap<String, String>, faults: Vec<Fault>) -> Self {
         let host = |version: String| Host {
-            schema: version.clone(),
+            schema: None,
             version,
             previous: None,
             fetched: None,
@@ -166,9 +167,8 @@ impl World {
             Some("health") => {
                 let red = self.faults(name).find(|fault| {
                     let on_version = fault.red_on.as_ref().is_some_and(|on| *on == version);
-                    let flapping = fault.flaps.is_some_and(|pace| {
-                        (self.now().as_secs() / pace.0.as_secs().max(1)) % 2 == 1
-                    });
+                    let flapping =
+                        fault.flaps.is_some_and(|pace| (self.now().as_secs() / pace.0.as_secs().max(1)) % 2 == 1);
                     fault.red || (on_version && fault.restarts.is_none() && fault.flaps.is_none()) || flapping
                 });
                 match red {
@@ -200,14 +200,7 @@ impl World {
         }
     }
 
-    fn plan(
-        &self,
-        name: &str,
-        command: &[String],
-        limit: Duration,
-        at: Instant,
-        failed: bool,
-    ) -> Attempt {
+    fn plan(&self, name: &str, command: &[String], limit: Duration, at: Instant, failed: bool) -> Attempt {
         let verb = command.first().map(String::as_str).unwrap_or_default();
         // What goes wrong is what goes wrong when the step is reached, which may be later than now.
         let when = at.duration_since(self.begun);
@@ -228,7 +221,11 @@ impl World {
             begins: (!failed).then_some(at),
             ends: at + usual * slow,
             result: "done rc.0".to_owned(),
-            out: if verb == "backup" { "longshore-receipt verified read to its end\n".to_owned() } else { String::new() },
+            out: if verb == "backup" {
+                "longshore-receipt verified read to its end\n".to_owned()
+            } else {
+                String::new()
+            },
             err: String::new(),
             loses_link: faults.iter().any(|fault| fault.loses_link),
             effect: command.to_vec(),
@@ -303,7 +300,7 @@ impl Host {
                     self.version = previous;
                 }
             }
-            ["migrate", version] => (*version).clone_into(&mut self.schema),
+            ["migrate", version] => self.schema = Some((*version).to_owned()),
             ["backup"] | [] => {}
             other => panic!("nothing does {other:?}"),
         }
