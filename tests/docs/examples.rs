@@ -317,6 +317,16 @@ name = "The board lets people in"
 ssh = { connect = "localhost:2222", user = "guest", contains = "Welcome" }
 "#,
     },
+    Example {
+        of: "RestartsCheck",
+        note: "",
+        playbook: r#"hosts = "prod"
+
+[[check]]
+name = "It stays up"
+restarts = { run = "systemctl show -p NRestarts --value webapp" }
+"#,
+    },
 ];
 
 /// What stands before the keys of a step kind, or of a part of one.

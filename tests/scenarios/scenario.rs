@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 
 use longshore::{
     config::{Project, Severity},
-    engine::{self, Control, Means, Mode, Promoter, Secrets, Stop},
+    engine::{self, Control, Means, Mode, Promoter, Secrets, Stop, Windows},
     event::{Event, Happening, RecordError, Recorder, RunState},
     model::{HostName, HostOutcome, RunId, RunNumber, Secret, SecretSource, Span},
     plan::{self, Plan},
@@ -100,6 +100,7 @@ enum Again {
     Resume,
     RetryUnreached,
     RetryFailed,
+    RetryNotStarted,
 }
 
 /// The clock of the scenarios begins here.
@@ -234,6 +235,7 @@ impl Scenario {
                 local: folder.path().to_path_buf(),
                 connect_within: Duration::from_secs(10),
                 now: Arc::clone(&clock),
+                windows: Windows::AsPlanned,
             };
             let past = notes.state.lock().expect("not poisoned").clone();
             let ran = async {
@@ -288,6 +290,7 @@ impl Scenario {
                 Again::Resume => "resume",
                 Again::RetryUnreached => "retry --unreached",
                 Again::RetryFailed => "retry --failed",
+                Again::RetryNotStarted => "retry --not-started",
             };
             let _ = writeln!(text, "\n$ longshore {typed}\n");
         }
@@ -362,6 +365,7 @@ fn chosen(state: &RunState, again: Again) -> Vec<HostName> {
     let is_chosen = |outcome: Option<HostOutcome>, host: &longshore::event::HostState| match again {
         Again::Resume => host.goes_on(),
         Again::RetryUnreached => outcome == Some(HostOutcome::Unreachable),
+        Again::RetryNotStarted => outcome == Some(HostOutcome::NotStarted),
         Again::RetryFailed => {
             matches!(outcome, Some(HostOutcome::Failed | HostOutcome::Undone | HostOutcome::Parked))
         }
