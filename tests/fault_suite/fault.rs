@@ -151,6 +151,18 @@ impl Fault {
     }
 }
 
+/// How faults are spread over the hosts of a round and its time.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Of a hundred hosts, how many get one.
+    pub faulty: u32,
+    /// The clock of a host's fault starts with its own turn, which may come late. The lab's own faults are there
+    /// from the beginning, for as long as this.
+    pub by_turn: Option<Duration>,
+    /// Longest time for the last controller of the round.
+    pub within: Duration,
+}
+
 /// One fault's time on its host.
 pub struct Planned {
     /// The host's place in the field.
@@ -158,6 +170,9 @@ pub struct Planned {
     pub fault: Fault,
     pub begins: Duration,
     pub ends: Duration,
+    by_turn: bool,
+    /// When its host's turn was seen to have come.
+    turn: Option<Instant>,
     state: State,
     /// How many processes were hit.
     pub hit: usize,
@@ -187,11 +202,19 @@ pub enum Now {
 const HELD: u32 = 60;
 
 impl Planned {
-    pub fn draw(random: &mut StdRng, field: &Field, host: usize, steps: usize) -> Self {
-        let begins = Duration::from_millis(random.random_range(60..900));
-        let ends = begins + Duration::from_millis(random.random_range(100..1200));
-        let fault = Fault::draw(random, field.is_real(), steps);
-        Self { host, fault, begins, ends, state: State::Waits, hit: 0 }
+    pub fn draw(random: &mut StdRng, field: &Field, host: usize, steps: usize, shape: Shape) -> Self {
+        let mut begins = Duration::from_millis(random.random_range(60..900));
+        let mut ends = begins + Duration::from_millis(random.random_range(100..1200));
+        let mut fault = Fault::draw(random, field.is_real(), steps);
+        if random.random_range(0..100) >= shape.faulty {
+            fault = Fault::None;
+        }
+        let mut by_turn = shape.by_turn.is_some();
+        if let (Some(longest), Fault::Lab(_)) = (shape.by_turn, fault) {
+            by_turn = false;
+            (begins, ends) = (Duration::ZERO, longest.mul_f64(random.random_range(0.1..1.0)));
+        }
+        Self { host, fault, begins, ends, by_turn, turn: None, state: State::Waits, hit: 0 }
     }
 
     /// What a step does between its lines, so that an aimed kill finds it in the middle.
@@ -216,6 +239,17 @@ impl Planned {
     /// Does what the time has come for. Returns the words of a fault that has just begun.
     pub fn tick(&mut self, field: &Field, project: &Project, since: Duration, now: Now) -> Option<String> {
         let host = &field.hosts[self.host];
+        if self.state == State::Over {
+            return None;
+        }
+        let since = match (self.by_turn, self.turn) {
+            (false, _) => since,
+            (true, Some(turn)) => turn.elapsed(),
+            (true, None) => {
+                self.turn = host.state.exists().then(Instant::now);
+                Duration::ZERO
+            }
+        };
         let mut words = None;
         match (self.fault, self.state) {
             (Fault::Aimed(aim), State::Waits | State::Sighted(_)) => {

@@ -10,7 +10,9 @@ use longshore::{event::Happening, ledger::Ledger};
 
 use crate::{
     controller::{self, Controller},
+    fault::Shape,
     field::{Field, Project},
+    rounds::shaped_round,
 };
 
 const WITHIN: Duration = Duration::from_secs(180);
@@ -96,6 +98,19 @@ fn r37_ten_gigabytes_of_output_cost_the_controller_at_most_64_mib() {
     );
     assert_eq!(code, 0, "{}", controller.said());
     assert!(memory <= 64 * 1024 && disk <= 9 << 20, "{memory} kB, {disk} bytes");
+}
+
+#[test]
+#[ignore = "a figure: a thousand hosts"]
+fn r62_of_a_thousand_hosts_with_faults_on_five_percent_each_has_one_class_that_agrees_with_its_lines() {
+    let field = Field::lab(1000);
+    let shape = Shape { faulty: 5, by_turn: Some(Duration::from_secs(120)), within: Duration::from_secs(1800) };
+    let begun = Instant::now();
+    let seed = std::env::var("LONGSHORE_FAULT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(62);
+    let tally = shaped_round(&field, seed, shape, &[Duration::from_secs(25), Duration::from_secs(40)]);
+    println!("R62: seed {seed}, {:.0?}\n{}", begun.elapsed(), tally.text());
+    assert_eq!(tally.ends.values().sum::<u64>(), 1000, "a host has no class");
+    assert!(tally.violations.is_empty(), "{} violations", tally.violations.len());
 }
 
 /// Bytes of all files below a folder.

@@ -15,7 +15,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
     controller::{self, Controller},
-    fault::{Now, Planned},
+    fault::{Now, Planned, Shape},
     field::Field,
     judge::{Allowed, judge, lease_left, state},
     tally::Tally,
@@ -28,17 +28,25 @@ const REAL_HOSTS: usize = 3;
 /// Steps of each host.
 const STEPS: usize = 3;
 
-/// Longest time for the last `resume`, when nothing disturbs any more.
+/// Longest time for what a person types when nothing disturbs any more.
 const CALM_WITHIN: Duration = Duration::from_secs(90);
+
+const USUAL: Shape = Shape { faulty: 100, by_turn: None, within: CALM_WITHIN };
 
 /// One round. All that is random is drawn before anything runs, so that a seed says all.
 fn round(field: &Field, seed: u64) -> Tally {
     let mut random = StdRng::seed_from_u64(seed);
-    let naps: Vec<u64> = (0..STEPS).map(|_| random.random_range(50..400)).collect();
-    let mut planned: Vec<Planned> =
-        (0..field.hosts.len()).map(|host| Planned::draw(&mut random, field, host, STEPS)).collect();
     let depth = random.random_range(0..=3);
     let deaths: Vec<Duration> = (0..depth).map(|_| Duration::from_millis(random.random_range(0..1000))).collect();
+    shaped_round(field, seed, USUAL, &deaths)
+}
+
+/// One round of a shape; the controller dies so long after each of its births.
+pub fn shaped_round(field: &Field, seed: u64, shape: Shape, deaths: &[Duration]) -> Tally {
+    let mut random = StdRng::seed_from_u64(seed ^ 0x5eed);
+    let naps: Vec<u64> = (0..STEPS).map(|_| random.random_range(50..400)).collect();
+    let mut planned: Vec<Planned> =
+        (0..field.hosts.len()).map(|host| Planned::draw(&mut random, field, host, STEPS, shape)).collect();
 
     let project =
         field.project(STEPS, &|step| format!("sleep 0.{:03}; {}", naps[step - 1], Planned::wait_to_be_hit(step)));
@@ -63,7 +71,7 @@ fn round(field: &Field, seed: u64) -> Tally {
     };
     let mut controller = resume(&project);
     let mut ended = None;
-    for death in &deaths {
+    for death in deaths {
         let born = Instant::now();
         while born.elapsed() < *death {
             tick(&mut tally, Now::Runs);
@@ -76,7 +84,7 @@ fn round(field: &Field, seed: u64) -> Tally {
         tally.resumes += 1;
         controller = resume(&project);
     }
-    let until = Instant::now() + CALM_WITHIN;
+    let until = Instant::now() + shape.within;
     let mut over = false;
     while Instant::now() < until {
         over = tick(&mut tally, if ended.is_none() { Now::Runs } else { Now::HasEnded });
@@ -91,8 +99,8 @@ fn round(field: &Field, seed: u64) -> Tally {
     }
     let mut words = controller.said();
     let exit = ended.map_or_else(
-        || Err(format!("did not end within {CALM_WITHIN:?}")),
-        |exit| settle(&project, exit, &mut words, &mut tally),
+        || Err(format!("did not end within {:?}", shape.within)),
+        |exit| settle(&project, exit, shape.within, &mut words, &mut tally),
     );
     let allowed: BTreeMap<String, Allowed> =
         planned.iter().map(|one| (field.hosts[one.host].name.to_string(), one.fault.allows())).collect();
@@ -157,6 +165,7 @@ fn can_go_on(host: &longshore::event::HostState) -> bool {
 fn settle(
     project: &crate::field::Project,
     mut exit: i32,
+    within: Duration,
     words: &mut String,
     tally: &mut Tally,
 ) -> Result<i32, String> {
@@ -181,7 +190,7 @@ fn settle(
             return Ok(exit);
         };
         tally.resumes += 1;
-        let (code, said) = controller::run(&project.path, arguments, CALM_WITHIN)?;
+        let (code, said) = controller::run(&project.path, arguments, within)?;
         exit = code;
         words.push_str(&said);
     }

@@ -134,13 +134,14 @@ command = { run = "cat said; echo {{token}}; exit 0", dir = "{{path}}", contains
     let call = |words: &[&str]| fleet.longshore(words.iter().copied()).env("TOKEN", SECRET);
     let (over, watch) = watch_arguments();
     let mut shown: Vec<(String, String)> = Vec::new();
+    let kept = fleet.project().join("plan.json").display().to_string();
     let mut run = |words: &[&str]| {
         let ran = call(words).run();
         shown.push((format!("standard output of {words:?}"), ran.out.clone()));
         shown.push((format!("standard error of {words:?}"), ran.err.clone()));
         ran
     };
-    run(&["plan", "leaky", "--steps", "-o", "plan.json"]).expect_code(0);
+    run(&["plan", "leaky", "--steps", "-o", &kept]).expect_code(0);
     run(&["apply", "leaky", "--check", "--diff"]);
     run(&["apply", "leaky", "--yes"]).expect_code(1).says("[hidden]");
     run(&["-v", "--output", "json", "apply", "leaky", "--yes"]).expect_code(1);
