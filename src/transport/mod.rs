@@ -269,6 +269,16 @@ pub enum Status {
     Signaled(String),
 }
 
+impl Status {
+    /// Whether a signal ended it, told by its name or, as shells do, by its number above 128.
+    pub fn is_kill(&self) -> bool {
+        match self {
+            Self::Exited(code) => (129..160).contains(code),
+            Self::Signaled(_) => true,
+        }
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -417,6 +427,8 @@ impl TransportError {
             Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Handshake { .. } | Self::LinkLost { .. } => {
                 FailureClass::Unreachable
             }
+            // Killed before it could say a word: as if the link had been cut then. The account is not to blame.
+            Self::NotRun { status, .. } if status.is_kill() => FailureClass::Unreachable,
             Self::HostKeyUnknown { .. } => FailureClass::HostKeyUnknown,
             Self::HostKeyChanged { .. } | Self::HostKeyRevoked { .. } => FailureClass::HostKeyChanged,
             Self::Authentication { .. } => FailureClass::Authentication,
@@ -449,6 +461,9 @@ impl TransportError {
             Self::Connect { .. } | Self::ConnectTimeout { .. } => {
                 Some(format!("check `address` and `port` of `{host}`, and that it is up"))
             }
+            Self::NotRun { status, .. } if status.is_kill() => {
+                Some(format!("something on `{host}` killed the login before it began: no memory left, or a logout?"))
+            }
             Self::NotRun { .. } => Some(format!(
                 "`{host}` needs an account with a POSIX shell and no forced command; see `command=` in authorized_keys"
             )),
@@ -468,6 +483,14 @@ impl TransportError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r15_a_login_killed_before_it_began_is_no_fault_of_the_account() {
+        let not_run = |status| TransportError::NotRun { status, said: String::new() };
+        assert_eq!(not_run(Status::Signaled("KILL".to_owned())).class(), FailureClass::Unreachable);
+        assert_eq!(not_run(Status::Exited(137)).class(), FailureClass::Unreachable);
+        assert_eq!(not_run(Status::Exited(1)).class(), FailureClass::Step);
+    }
 
     #[test]
     fn a_capture_keeps_both_ends_and_counts_the_rest() {

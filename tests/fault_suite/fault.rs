@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use rand::{RngExt as _, rngs::StdRng};
 
 use crate::{
+    controller::Controller,
     field::{Field, Host, Project},
     judge::Allowed,
     proxy::Mode,
@@ -29,6 +30,8 @@ pub enum Fault {
     KillAll,
     /// Everything of the host stands still for a while.
     Freeze,
+    /// Another controller comes to work on the host with a project of its own.
+    Rival,
 }
 
 /// One process of one step, a while after the step began.
@@ -55,6 +58,7 @@ impl Fault {
             Self::Aimed(aim) => format!("kill {:?} in mid-step", aim.role).to_lowercase(),
             Self::KillAll => "kill all of the host".to_owned(),
             Self::Freeze => "freeze".to_owned(),
+            Self::Rival => "another controller".to_owned(),
         }
     }
 
@@ -78,19 +82,22 @@ impl Fault {
             // Refused before anything ran; or the step itself cannot write its line. A refusal is two events, and a
             // controller that dies between them leaves a start that the host does not know: held, and said so.
             Self::Lab(lab::Fault::FullDisk) => Allowed { failed: true, unknown: true, lease: true },
-            Self::None | Self::Lab(_) | Self::Link(_) | Self::Freeze | Self::Kill(_) => Allowed::default(),
+            Self::None | Self::Lab(_) | Self::Link(_) | Self::Freeze | Self::Kill(_) | Self::Rival => {
+                Allowed::default()
+            }
         }
     }
 
     /// Draws one for a host whose steps are `steps`.
     pub fn draw(random: &mut StdRng, is_real: bool, steps: usize) -> Self {
         let kill = [Role::Wrapper, Role::Supervisor, Role::Step, Role::Drainer];
-        match random.random_range(0..12) {
+        match random.random_range(0..13) {
             0 => Self::None,
             1 => Self::Freeze,
             2 => Self::KillAll,
             3 => Self::Kill(kill[random.random_range(0..kill.len())]),
-            4..=6 => {
+            4 => Self::Rival,
+            5..=7 => {
                 // The embedded server has no process for a session.
                 let drawn = random.random_range(0..=KILLED.len());
                 let role = KILLED.get(drawn).copied().unwrap_or(if is_real { Role::Session } else { Role::Wrapper });
@@ -124,7 +131,7 @@ impl Fault {
     /// Does it; says how many processes were hit, where it is about processes.
     fn begin(self, field: &Field, host: &Host) -> Option<usize> {
         match self {
-            Self::None | Self::Aimed(_) => None,
+            Self::None | Self::Aimed(_) | Self::Rival => None,
             Self::Lab(fault) => {
                 field.fault(host, fault);
                 None
@@ -176,6 +183,8 @@ pub struct Planned {
     state: State,
     /// How many processes were hit.
     pub hit: usize,
+    /// The other controller, once it came.
+    rival: Option<(Project, Controller)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,7 +223,7 @@ impl Planned {
             by_turn = false;
             (begins, ends) = (Duration::ZERO, longest.mul_f64(random.random_range(0.1..1.0)));
         }
-        Self { host, fault, begins, ends, by_turn, turn: None, state: State::Waits, hit: 0 }
+        Self { host, fault, begins, ends, by_turn, turn: None, state: State::Waits, hit: 0, rival: None }
     }
 
     /// What a step does between its lines, so that an aimed kill finds it in the middle.
@@ -276,6 +285,12 @@ impl Planned {
                 }
             }
             (fault, State::Waits) if now == Now::Over || since >= self.begins => {
+                if fault == Fault::Rival {
+                    let project = field.project(1, &|_| "sleep 0.2".to_owned());
+                    let words = ["apply", "work", "--yes", "--limit", host.name.as_str()];
+                    let rival = Controller::start(&project.path, &words);
+                    self.rival = Some((project, rival));
+                }
                 let count = fault.begin(field, host);
                 (self.hit, self.state) = (count.unwrap_or(0), State::HasBegun);
                 let missed = if count == Some(0) { " (nothing there)" } else { "" };
@@ -288,6 +303,16 @@ impl Planned {
             self.fault.end(field, host);
         }
         words
+    }
+
+    /// Waits for the other controller, and says what is wrong with what it did: it did all or nothing, and said which.
+    pub fn rival_is_wrong(&mut self, field: &Field) -> Option<String> {
+        let (project, mut rival) = self.rival.take()?;
+        let host = &field.hosts[self.host];
+        let code = rival.wait(Duration::from_secs(60));
+        let traced = project.traced(host, 1);
+        let is_right = matches!((&code, traced), (Ok(0), (1, 1)) | (Ok(6), (0, 0)));
+        (!is_right).then(|| format!("{}: another controller: {code:?} {traced:?}: {}", host.name, rival.said()))
     }
 
     pub fn is_over(&self) -> bool {

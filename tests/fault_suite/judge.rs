@@ -92,7 +92,7 @@ fn judge_host(project: &Project, host: &Host, of: &HostState, allowed: Allowed) 
     let is_unknown = of.steps.values().any(|step| matches!(step.outcome, Some(StepOutcome::Unknown { .. })));
     let fits = match of.outcome {
         Some(HostOutcome::Done) => (1..=project.steps).all(|step| project.traced(host, step) == (1, 1)),
-        // No room to keep a step from running twice: nothing was begun.
+        // No room to keep a step from running twice, and nobody typed `retry` any more: nothing was begun.
         Some(HostOutcome::Refused) => allowed.failed && of.steps.values().all(|step| step.outcome.is_none()),
         Some(HostOutcome::Unknown | HostOutcome::Held) => is_unknown && allowed.unknown,
         Some(HostOutcome::Failed | HostOutcome::Undone | HostOutcome::Stuck) => allowed.failed && !is_unknown,

@@ -98,6 +98,7 @@ pub fn shaped_round(field: &Field, seed: u64, shape: Shape, deaths: &[Duration])
         tick(&mut tally, Now::Over);
     }
     let mut words = controller.said();
+    let of_rivals: Vec<String> = planned.iter_mut().filter_map(|one| one.rival_is_wrong(field)).collect();
     let exit = ended.map_or_else(
         || Err(format!("did not end within {:?}", shape.within)),
         |exit| settle(&project, exit, shape.within, &mut words, &mut tally),
@@ -108,6 +109,7 @@ pub fn shaped_round(field: &Field, seed: u64, shape: Shape, deaths: &[Duration])
         Ok(exit) => judge(field, &project, exit, &allowed),
         Err(why) => (vec![why], BTreeMap::new()),
     };
+    wrong.extend(of_rivals);
     for host in &field.hosts {
         // The next round is to find the host free; taking a lease away is a person's part.
         if lease_left(host).is_some() {
