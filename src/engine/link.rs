@@ -21,6 +21,8 @@ pub(super) struct Link {
     pub(super) redactor: Redactor,
     /// Password for `sudo`, once resolved.
     sudo_password: Option<Secret>,
+    /// Until when the host is looked for even where it refuses us: it may be about to let us in again.
+    patient: Option<Instant>,
 }
 
 /// Why there is no link.
@@ -71,6 +73,7 @@ impl Link {
             session: None,
             redactor,
             sudo_password,
+            patient: None,
         };
         let connected = link.connect(link.means.connect_within).await;
         let session = connected.map_err(|error| LinkError::Failed(to_failure(&error, host)))?;
@@ -101,6 +104,21 @@ impl Link {
         self.open_session()
     }
 
+    /// Connects anew though the old connection may stand: proof that the host lets us in.
+    pub(super) async fn anew(&mut self) -> Result<Arc<dyn Session>, TransportError> {
+        let session = self.connect(self.means.connect_within).await?;
+        if let Some(old) = self.session.replace(Arc::clone(&session)) {
+            // One that was cut off may not answer, and nobody waits for it.
+            tokio::spawn(async move { tokio::time::timeout(CLOSE_WITHIN, old.close()).await });
+        }
+        Ok(session)
+    }
+
+    /// Looks for the host until then, should it be lost, also where it refuses us.
+    pub(super) fn be_patient(&mut self, until: Option<Instant>) {
+        self.patient = until;
+    }
+
     /// Records the loss and connects again with growing pauses.
     pub(super) async fn find_again(&mut self, why: &TransportError) -> Result<Arc<dyn Session>, LinkError> {
         self.session = None;
@@ -112,6 +130,7 @@ impl Link {
         let mut pause = Duration::from_millis(250);
         loop {
             let left = FIND_AGAIN_WITHIN.saturating_sub(since.elapsed());
+            let left = if self.patient.is_some() { self.means.connect_within } else { left };
             let connected = tokio::select! {
                 connected = self.connect(left.min(self.means.connect_within)) => connected,
                 () = self.means.control.asked_for(Stop::Detach) => return Err(LinkError::Failed(to_failure(why, &self.host))),
@@ -125,8 +144,9 @@ impl Link {
                     return Ok(session);
                 }
                 Err(error) => {
+                    let patient = self.patient.is_some_and(|until| Instant::now() + pause < until);
                     let hopeless = error.class() != FailureClass::Unreachable;
-                    if hopeless || since.elapsed() + pause >= FIND_AGAIN_WITHIN {
+                    if !patient && (hopeless || since.elapsed() + pause >= FIND_AGAIN_WITHIN) {
                         return Err(LinkError::Failed(to_failure(&error, &self.host)));
                     }
                 }

@@ -198,6 +198,9 @@ pub struct PlannedStep {
     pub timeout: Span,
     #[serde(default)]
     pub idle_timeout: Option<Span>,
+    /// The host takes the step back by itself unless it is confirmed within this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<Span>,
     pub action: Action,
     pub undo: PlannedUndo,
     /// User to become; `None` is the login user.

@@ -169,7 +169,11 @@ fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, sum
             let what = if said.is_empty() || said == name { name } else { format!("{name}\n  {said}") };
             let tone = if step.effect.passes_no_return() { Tone::Odd } else { Tone::Plain };
             let mark = if host.point_of_no_return == Some(index) { " !" } else { "" };
-            vec![format!("{}{mark}", index + 1), what, page.paint(tone, step.effect.as_str()), cell(&undo(&step.undo))]
+            let mut back = cell(&undo(&step.undo));
+            if let Some(within) = step.confirm_within {
+                back.push_str(&format!("\n  by the host itself unless confirmed within {within}"));
+            }
+            vec![format!("{}{mark}", index + 1), what, page.paint(tone, step.effect.as_str()), back]
         })
         .collect();
     if rows.is_empty() && plan.purpose != Purpose::Check {

@@ -213,7 +213,11 @@ fn tell(name: &HostName, host: &HostState, outcome: HostOutcome, has_acted: bool
         .values()
         .filter(|step| {
             let ended_well = step.outcome.as_ref().is_some_and(crate::model::StepOutcome::is_good);
-            !ended_well && step.undo != UndoState::Undone
+            // What was refused did not begin, and what was not confirmed was taken back by the host.
+            let refused = step.outcome.as_ref().and_then(crate::model::StepOutcome::failure).is_some_and(|failure| {
+                matches!(failure.class, crate::model::FailureClass::Refused | crate::model::FailureClass::Gate)
+            });
+            !ended_well && !refused && step.undo != UndoState::Undone
         })
         .map(|step| line(&step.name, 80))
         .collect();

@@ -130,13 +130,19 @@ impl Fleet {
         hosts.filter_map(|host| Some((host.file_name().to_string_lossy().into_owned(), text(&host)?))).collect()
     }
 
-    /// Asserts that the host's leases are free, and that nothing of any run lies there. Returns how many there were.
+    /// Asserts that the host's leases are free, and that every run is closed there: at most what its rollback would
+    /// need is left. Returns how many leases there were.
     pub fn assert_released(&self, host: &str) -> usize {
         let installs = self.assert_lease_free(host);
         for install in &installs {
             let runs = fs::read_dir(install.join("runs")).into_iter().flatten().flatten();
-            let runs: Vec<_> = runs.map(|run| run.path()).collect();
-            assert!(runs.is_empty(), "{host} still has {runs:?}");
+            for run in runs.map(|run| run.path()) {
+                assert!(run.join("closed").exists(), "{host} still has {}", run.display());
+                let left = fs::read_dir(&run).into_iter().flatten().flatten();
+                let segments: Vec<_> =
+                    left.filter(|entry| entry.file_name().to_string_lossy().ends_with(".segment")).collect();
+                assert!(segments.is_empty(), "{host} still has {segments:?}");
+            }
         }
         installs.len()
     }

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod command;
+mod confirm;
 mod exec;
 mod fleet;
 mod hostile;

@@ -1,6 +1,6 @@
 //! Steps and checks: one kind each, no contradictions, templates whose every name is declared.
 
-use std::{ops::Range, path::Path};
+use std::{ops::Range, path::Path, time::Duration};
 
 use super::Findings;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         template::{self, Scope, TemplateKind, TemplateProblem},
     },
     model::Effect,
-    steps::Action,
+    steps::{Action, Undoing, Work},
 };
 
 /// Where steps stand and what their templates may use.
@@ -166,6 +166,7 @@ impl Steps<'_, '_, '_> {
                 self.found.error(source.place(&at), message, suggest::hint(&requirement.receipt, earlier.to_vec()));
             }
         }
+        self.confirmed(at, step, action.as_ref());
         if let Some(undo) = &step.undo {
             let list = at.key("undo");
             if in_undo {
@@ -176,6 +177,46 @@ impl Steps<'_, '_, '_> {
             for (index, step) in steps.iter().enumerate() {
                 let at = item(source, &list, index);
                 self.step(&at, step, &[], true);
+            }
+        }
+    }
+
+    /// A step that the host takes back by itself needs a way back that the host can go alone.
+    fn confirmed(&mut self, at: &KeyPath, step: &StepDoc, action: Option<&Action>) {
+        let Some(within) = step.confirm_within else { return };
+        let source = self.setting.source;
+        let place = source.key_place(&at.key("confirm-within"));
+        let on_host = |action: &Action| matches!(action.kind().work(), Work::Host(_));
+        if within.0 < Duration::from_secs(5) {
+            let message = "the controller cannot come back that fast";
+            self.found.error(source.place(&at.key("confirm-within")), message, Some("write `60s`".to_owned()));
+        }
+        if step.verb.is_some() {
+            let message = "a verb cannot be confirmed as one";
+            self.found.error(place, message, Some("say `confirm-within` on the step of the verb".to_owned()));
+            return;
+        }
+        let Some(action) = action else { return };
+        if !on_host(action) {
+            let message =
+                format!("a `{}` step does not run on the host alone, so it cannot be confirmed", action.name());
+            self.found.error(place, message, Some("take `confirm-within` out".to_owned()));
+        } else if step.retry.is_some() {
+            let message = "a step that must be confirmed is not tried again by itself";
+            self.found.error(place, message, Some("keep `retry` or `confirm-within`".to_owned()));
+        } else {
+            let alone = match &step.undo {
+                None => step.no_undo.is_none() && action.kind().undo() == Undoing::ByProgram,
+                Some(undo) => match undo.0.as_slice() {
+                    [undo] => undo.action().as_ref().is_some_and(on_host),
+                    _ => false,
+                },
+            };
+            if !alone {
+                let message =
+                    "the host can take this step back by itself only by an `undo` that is one program on the host";
+                let hint = "add `undo = { command = \"...\" }`, or put several commands into one `script`".to_owned();
+                self.found.error(place, message, Some(hint));
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     },
     event::{HostState, StepState, UndoState},
     model::{Failure, FailureClass, Receipt, StepOutcome},
+    plan::PlannedStep,
     steps::Work,
 };
 
@@ -182,9 +183,10 @@ impl Turn<'_> {
         let steps = &self.of.steps[first..];
         let together = steps.iter().take(MOST_STEPS).enumerate().take_while(|(offset, step)| {
             let Work::Host(program) = step.action.kind().work() else { return false };
-            // A step that is tried again, needs a file first or relies on a receipt begins a segment of its own.
-            let apart = step.retry.is_some() || program.upload.is_some() || !step.requires.is_empty();
-            *offset == 0 || (!apart && steps[0].retry.is_none() && step.run_as == steps[0].run_as)
+            // A step that is tried again, must be confirmed, needs a file first or relies on a receipt begins a segment of its own.
+            let alone = |step: &PlannedStep| step.retry.is_some() || step.confirm_within.is_some();
+            let apart = alone(step) || program.upload.is_some() || !step.requires.is_empty();
+            *offset == 0 || (!apart && !alone(&steps[0]) && step.run_as == steps[0].run_as)
         });
         together.count().max(1)
     }

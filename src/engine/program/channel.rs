@@ -122,7 +122,7 @@ impl Worker {
                 let receipt = attached::receipt(&end.ended.out);
                 let start = if end.cannot_tell { Start::Never } else { Start::Begun };
                 let (outcome, start) = unless_refused(&receipt, (outcome, start));
-                (JobEnd { outcome, receipt, doubt: None, start }, output)
+                (JobEnd { outcome, receipt, doubt: None, start, withheld: None }, output)
             }
             Err(error) => {
                 let failure = to_failure(&error, host);
@@ -156,6 +156,7 @@ impl Worker {
             program: HostProgram::default(),
             is_undo: false,
             announced: false,
+            deadman: None,
         };
         let job = Job { announced: job.attempt.number == open_attempt(past, step), ..job };
         self.started(&job).await?;
@@ -172,7 +173,7 @@ impl Worker {
                 () = self.means.control.asked_for(Stop::Drain) => break ended,
             }
         };
-        let end = JobEnd { outcome, receipt, doubt: None, start: Start::Begun };
+        let end = JobEnd { outcome, receipt, doubt: None, start: Start::Begun, withheld: None };
         self.finished(&job, &end, Vec::new(), Some(since(begun))).await?;
         Ok(ran(index, end))
     }

@@ -7,12 +7,14 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Start, Worker,
     channel::MOST_CONNECTIONS,
+    confirm::undo_program,
     ending::{left_under_way, outcome, unless_refused},
     tell::{LastLine, hidden, hidden_receipt, kept_lines, secrets_in, secrets_named},
 };
 use crate::{
     durable::{
-        Attempt, Doubt, DurableError, Ending, Following, Outside, Refusal, Segment, SegmentStep, StepEnd, StepNews,
+        Attempt, Deadman, Doubt, DurableError, Ending, Following, Outside, Refusal, Segment, SegmentStep, StepEnd,
+        StepNews,
     },
     engine::{Stop, hold::Manner, host::Stopped, link::Link},
     event::{Happening, SentStep},
@@ -30,6 +32,15 @@ pub(super) struct Job<'a> {
     pub(super) is_undo: bool,
     /// Its start was recorded before, by a controller that went away.
     pub(super) announced: bool,
+    /// Its way back, armed on the host before it starts.
+    pub(super) deadman: Option<Deadman>,
+}
+
+impl Job<'_> {
+    /// Whether its end is known only once it was confirmed, or was not.
+    fn must_be_confirmed(&self) -> bool {
+        !self.is_undo && self.step.confirm_within.is_some() && undo_program(self.step).is_some()
+    }
 }
 
 /// How one job ended. Jobs that were not begun are not among the answers.
@@ -39,18 +50,20 @@ pub(super) struct JobEnd {
     /// Why nobody knows the result, where nobody does.
     pub(super) doubt: Option<Doubt>,
     pub(super) start: Start,
+    /// What goes into its event, where that is not recorded yet because it must be confirmed first.
+    pub(super) withheld: Option<(Vec<String>, Option<Span>)>,
 }
 
 impl JobEnd {
     /// A job that ended before its program ran.
     pub(super) fn never(failure: Failure) -> Self {
         let outcome = StepOutcome::Failed { failure };
-        Self { outcome, receipt: Receipt::default(), doubt: None, start: Start::Never }
+        Self { outcome, receipt: Receipt::default(), doubt: None, start: Start::Never, withheld: None }
     }
 
     pub(super) fn unknown(failure: Failure) -> Self {
         let outcome = StepOutcome::Unknown { failure };
-        Self { outcome, receipt: Receipt::default(), doubt: None, start: Start::Begun }
+        Self { outcome, receipt: Receipt::default(), doubt: None, start: Start::Begun, withheld: None }
     }
 }
 
@@ -117,8 +130,14 @@ impl Worker {
             self.means.recorder.record(Some(&self.host), intention).await?;
         }
 
-        let texts: String =
-            segment.steps.iter().flat_map(|step| [step.look.as_deref().unwrap_or(""), &step.act]).collect();
+        let texts: String = segment
+            .steps
+            .iter()
+            .flat_map(|step| {
+                let undo = step.deadman.as_ref().map_or("", |deadman| &deadman.program);
+                [step.look.as_deref().unwrap_or(""), &step.act, undo]
+            })
+            .collect();
         let secrets = secrets_in(&texts, &link.redactor);
         // An undo is not asked to stop: a host half taken back is no safe point.
         let may_stop = !jobs.iter().any(|job| job.is_undo);
@@ -135,6 +154,11 @@ impl Worker {
             matches!(&end.ending, Ending::NotStarted { refusal: Some(Refusal::Fenced { run: by, .. }) } if by == run.as_str())
         };
         let means = self.means.clone();
+        if let Some(within) = jobs[0].step.confirm_within.filter(|_| jobs[0].must_be_confirmed()) {
+            // It may lock us out, until the host takes it back.
+            let limits = jobs[0].step.timeout.0 + 2 * within.0;
+            link.be_patient(Some(Instant::now() + limits));
+        }
         let mut idle: Option<(usize, Span)> = None;
         loop {
             let session = match link.session().await {
@@ -259,8 +283,7 @@ impl Worker {
                     if !begun[index] {
                         self.started(&jobs[index]).await?;
                     }
-                    self.finished(&jobs[index], &end, Vec::new(), None).await?;
-                    ends[index] = Some(end);
+                    ends[index] = Some(self.finished_unless_confirmed(&jobs[index], end, Vec::new(), None).await?);
                     break;
                 }
             }
@@ -308,9 +331,8 @@ impl Worker {
                 if !std::mem::replace(&mut begun[index], true) {
                     self.started(job).await?;
                 }
-                let finished = JobEnd { outcome, receipt: end.receipt.clone(), doubt, start };
-                self.finished(job, &finished, output, end.took.map(Span)).await?;
-                ends[index] = Some(finished);
+                let finished = JobEnd { outcome, receipt: end.receipt.clone(), doubt, start, withheld: None };
+                ends[index] = Some(self.finished_unless_confirmed(job, finished, output, end.took.map(Span)).await?);
                 Ok(())
             }
         }
@@ -360,6 +382,22 @@ impl Worker {
         Ok(self.means.recorder.record(Some(&self.host), what).await?)
     }
 
+    /// Records the end of a job, or keeps what would be recorded of one that must be confirmed first.
+    async fn finished_unless_confirmed(
+        &self,
+        job: &Job<'_>,
+        mut end: JobEnd,
+        output: Vec<String>,
+        took: Option<Span>,
+    ) -> Result<JobEnd, Stopped> {
+        if job.must_be_confirmed() {
+            end.withheld = Some((output, took));
+        } else {
+            self.finished(job, &end, output, took).await?;
+        }
+        Ok(end)
+    }
+
     pub(super) async fn finished(
         &self,
         job: &Job<'_>,
@@ -396,5 +434,6 @@ fn segment_step(job: &Job<'_>) -> SegmentStep {
     }
     let outside = job.program.outside.as_ref();
     step.outside = outside.map(|outside| Outside { alive: outside.alive.clone(), stop: outside.stop.clone() });
+    step.deadman.clone_from(&job.deadman);
     step.secrets(secrets_named(&texts)).keep_of(job.program.keep_of.clone())
 }

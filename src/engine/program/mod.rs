@@ -4,6 +4,7 @@
 //! for again; nothing that may have started is ever started twice.
 
 mod channel;
+mod confirm;
 mod ending;
 mod jobs;
 mod settle;
@@ -23,7 +24,7 @@ use crate::{
     durable::{Attempt, Beginning},
     event::{HostState, UndoState},
     model::{Failure, FailureClass, HostName, HostOutcome, Receipt, Redactor, StepId, StepOutcome},
-    plan::{HostPlan, PlannedStep, PlannedUndo},
+    plan::{HostPlan, PlannedCheck, PlannedStep, PlannedUndo},
     steps::{HostProgram, Work},
 };
 
@@ -73,6 +74,9 @@ pub(super) struct Worker {
     /// Number of the last attempt of each part of each step; every number is used once.
     attempts: BTreeMap<(StepId, bool), u32>,
     segments: u32,
+    /// What must pass before a step is confirmed.
+    gates: Vec<PlannedCheck>,
+    checks: Vec<PlannedCheck>,
 }
 
 impl Worker {
@@ -104,7 +108,9 @@ impl Worker {
         }
         let (attempts, segments) = past.map_or_else(Default::default, recall);
         let redactor = link.redactor.clone();
-        Ok(Self { host: host.clone(), means: means.clone(), holds, redactor, words, attempts, segments })
+        let gates = of.gates.clone();
+        let checks = of.checks.iter().filter(|check| !check.after_only).cloned().collect();
+        Ok(Self { host: host.clone(), means: means.clone(), holds, redactor, words, attempts, segments, gates, checks })
     }
 
     /// Whether anything of this run was ever sent to the host.
@@ -141,7 +147,8 @@ impl Worker {
                     program.look = program.look.map(|look| format!("{}{look}", proof.values));
                 }
                 let attempt = self.next_attempt(step, false);
-                jobs.push(Job { step, attempt, program, is_undo: false, announced: false });
+                let deadman = self.deadman(step);
+                jobs.push(Job { step, attempt, program, is_undo: false, announced: false, deadman });
             }
             let numbers: Vec<_> = jobs.iter().map(|job| (job.step.id.clone(), job.attempt.number)).collect();
             let (ends, again) = self.run_and_settle(jobs, None, link).await?;
@@ -183,7 +190,8 @@ impl Worker {
             let Some(index) = of.steps.iter().position(|step| step.id == one.step) else { continue };
             let Work::Host(program) = of.steps[index].action.kind().work() else { continue };
             let attempt = Attempt::act(one.step.clone(), one.attempt);
-            jobs.push(Job { step: &of.steps[index], attempt, program, is_undo: false, announced: state.is_some() });
+            let (step, announced) = (&of.steps[index], state.is_some());
+            jobs.push(Job { step, attempt, program, is_undo: false, announced, deadman: None });
             indices.push(index);
         }
         if jobs.is_empty() {
@@ -217,6 +225,7 @@ impl Worker {
             program: program.clone(),
             is_undo: true,
             announced: false,
+            deadman: None,
         };
         let mut end = match begun {
             Some(segment) => self.run_jobs(vec![job(&attempt)], Some(segment), link).await?.pop(),
@@ -254,7 +263,7 @@ async fn take_all(holds: &mut Holds, of: &HostPlan, link: &mut Link, means: &Mea
             continue;
         }
         let Manner::Attached { reason } = holds.manner(step.run_as.as_deref(), link, means).await? else { continue };
-        if !is_undo && !step.repeat_safe {
+        if !is_undo && (!step.repeat_safe || step.confirm_within.is_some()) {
             let failure =
                 not_durable(reason).because(format!("step `{}` must not run twice; nothing was begun", step.name));
             return Err(Stopped::Ended(HostOutcome::Refused, Some(failure)));

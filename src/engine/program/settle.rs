@@ -16,7 +16,7 @@ use crate::{
     event::{Happening, HostState},
     model::{Failure, StepOutcome},
     plan::PlannedStep,
-    steps::Work,
+    steps::{HostProgram, Work},
     transport::Exec,
 };
 
@@ -55,6 +55,21 @@ impl Worker {
     ) -> Result<(Vec<JobEnd>, bool), Stopped> {
         let known: Vec<_> = jobs.iter().map(|job| (job.step, job.attempt.clone(), job.program.look.clone())).collect();
         let mut ends = self.run_jobs(jobs, attach, link).await?;
+        if let Some(end) = ends.pop_if(|end| end.withheld.is_some()) {
+            let (step, attempt, _) = &known[ends.len()];
+            let job = Job {
+                step,
+                attempt: attempt.clone(),
+                program: HostProgram::default(),
+                is_undo: false,
+                announced: true,
+                deadman: None,
+            };
+            let mut end = self.confirm(&job, end, link).await?;
+            let (output, took) = end.withheld.take().unwrap_or_default();
+            self.finished(&job, &end, output, took).await?;
+            ends.push(end);
+        }
         if !ends.last().is_some_and(|end| matches!(end.doubt, Some(Doubt::Lost | Doubt::Rebooted))) {
             return Ok((ends, false));
         }

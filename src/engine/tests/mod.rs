@@ -183,6 +183,7 @@ fn bare_step(text: &str) -> PlannedStep {
         backward_compatible: false,
         part: StepPart::Main,
         takes_back: None,
+        confirm_within: None,
         timing: crate::plan::Timing::default(),
     }
 }

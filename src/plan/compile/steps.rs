@@ -145,6 +145,13 @@ impl Compiler<'_> {
             None => scope.run_as.clone(),
         };
         let repeat_safe = doc.repeat_safe.unwrap_or_else(|| kind.is_repeat_safe() || effect == Effect::Read);
+        if doc.confirm_within.is_some()
+            && let PlannedUndo::By(steps) = &undo
+            && steps.iter().any(|undo| undo.run_as != run_as)
+        {
+            self.complain(None, format!("step `{name}` and its undo run as different users")).hint =
+                Some("a step with `confirm-within` and its undo have the same `become`".to_owned());
+        }
         if doc.retry.is_some() && !repeat_safe {
             self.complain(None, format!("step `{name}` has `retry`, but running it twice may do harm")).hint =
                 Some("say `repeat-safe = true` if it does not".to_owned());
@@ -155,6 +162,7 @@ impl Compiler<'_> {
             effect,
             timeout: doc.timeout.unwrap_or(Span(kind.timeout())),
             idle_timeout: doc.idle_timeout,
+            confirm_within: doc.confirm_within,
             undo,
             run_as,
             repeat_safe,
