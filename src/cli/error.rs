@@ -92,7 +92,11 @@ impl CliError {
             Self::Lab(LabError::Control(ControlError::Host { .. })) => {
                 Some("its hosts are web-1, web-2 and so on, as many as `--hosts` said".to_owned())
             }
-            Self::Engine(_) => Some("`longshore history` shows what is recorded".to_owned()),
+            Self::Engine(_) => Some(
+                "make room on this machine's disk, if it is full, or look at the disk; then `longshore resume` goes on. \
+                 `longshore history` shows what is recorded"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

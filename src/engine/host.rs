@@ -142,7 +142,12 @@ pub(super) struct Turn<'a> {
 
 impl Turn<'_> {
     /// Takes the turn. What is still open afterwards is left in `site`.
-    async fn take(&mut self, mode: Mode, wave: usize, site: &mut Site) -> Result<(HostOutcome, Option<Failure>), Stopped> {
+    async fn take(
+        &mut self,
+        mode: Mode,
+        wave: usize,
+        site: &mut Site,
+    ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
         let link = site.link.insert(Link::open(&self.host, self.of, self.means).await?);
         let ended = match mode {
             Mode::Apply => {

@@ -79,6 +79,9 @@ impl LedgerError {
             Self::Kind { path, .. } => {
                 Some(format!("move `{}` away: longshore keeps its own files there", path.display()))
             }
+            Self::Database(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
+                Some("make room on this machine's disk; nothing was begun".to_owned())
+            }
             Self::Io { .. } | Self::Database(_) | Self::Closed | Self::Running(_) => None,
         }
     }

@@ -112,6 +112,11 @@ impl Thread {
                 job(&mut self.connection);
             }
         }
+        if self.broken.is_some() {
+            // Closing folds the log into the database, which flushes again what could not be flushed. Whoever opens
+            // the ledger next reads from the disk what is there.
+            std::mem::forget(self.connection);
+        }
     }
 
     fn commit(&mut self, records: &mut Vec<Record>) {

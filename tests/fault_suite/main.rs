@@ -12,6 +12,7 @@
 )]
 
 mod controller;
+mod disks;
 mod events;
 mod fault;
 mod field;
