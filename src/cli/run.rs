@@ -129,6 +129,7 @@ impl Workshop {
             connect_within: self.global.connect_timeout.0,
             now: Arc::new(Timestamp::now),
             windows: engine::Windows::AsPlanned,
+            lease_term: crate::durable::TERM,
         };
         let ended = work(means).await;
         self.voice.through(None);
@@ -174,6 +175,7 @@ impl Workshop {
             connect_within: self.global.connect_timeout.0,
             now: Arc::new(Timestamp::now),
             windows: engine::Windows::AsPlanned,
+            lease_term: crate::durable::TERM,
         }
     }
 }

@@ -34,10 +34,12 @@ pub struct Lease {
 pub enum Beginning {
     /// Nothing was ever sent to this host in this run.
     First,
-    /// The ledger knows of intentions: if the host does not know the run, its state is lost.
+    /// It gave a lease in this run: if it does not know the run, its state is lost.
     Again,
     /// As [`Beginning::Again`], and the ledger knows that the host came to its end in this run and is now taken again.
     Anew,
+    /// As [`Beginning::Anew`], and its end was one at which it may have forgotten the run.
+    Afresh,
 }
 
 impl HostSide {
@@ -69,8 +71,8 @@ impl HostSide {
         self.leasing(script, &owner_word(owner), 0)
             .set("MANIFEST", &manifest)
             .set("MANIFEST_LENGTH", &(manifest.len() + 1).to_string())
-            .set("MAY_BEGIN", if beginning == Beginning::First { "yes" } else { "no" })
-            .set("MAY_PASS", if beginning == Beginning::Anew { "yes" } else { "no" })
+            .set("MAY_BEGIN", if matches!(beginning, Beginning::First | Beginning::Afresh) { "yes" } else { "no" })
+            .set("MAY_PASS", if matches!(beginning, Beginning::Anew | Beginning::Afresh) { "yes" } else { "no" })
     }
 
     /// Starts the lease's term anew.

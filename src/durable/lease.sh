@@ -70,8 +70,8 @@ acquire() {
     case $mark in */ended.*) rm -f "$mark" ;; esac
   done
   if [ ! -e "$D/manifest" ]; then
-    # A run that has a lease has a manifest: if it went, somebody took the state away.
-    [ "$l_run" != "$RUN" ] || [ "$MAY_BEGIN" = yes ] || fail statelost "$D"
+    # A run that had a lease has a manifest: if it went, somebody took the state away.
+    [ "$MAY_BEGIN" = yes ] || { rmdir "$D" 2>/dev/null; fail statelost "$D"; }
     printf '%s\n' "$MANIFEST" >"$D/manifest.new" 2>/dev/null || fail nospace "$K"
     [ "$(wc -c <"$D/manifest.new")" -eq "$MANIFEST_LENGTH" ] || fail nospace "$K"
     fs "$D/manifest.new" || fail nosync "$K"

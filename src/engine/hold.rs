@@ -1,14 +1,28 @@
-//! The lease on one host for the length of its turn: taken, renewed in the background, given back.
+//! The leases on one host for the length of its turn: taken, renewed in the background, given back.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use tokio::{sync::watch, task::JoinHandle};
+use indexmap::IndexMap;
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
-use super::{Means, host::Stopped, link::Link};
+use super::{
+    Means,
+    host::Stopped,
+    link::Link,
+    renew::{self, Gone},
+};
 use crate::{
-    durable::{Beginning, DurableError, HostSide, InstallKey, Lease, LeaseError, RENEWAL},
-    model::{Failure, FailureClass, HostName, HostOutcome, Secret},
+    durable::{Attempt, AttemptState, Beginning, DurableError, HostSide, InstallKey, Lease, LeaseError},
+    event::{Happening, HostState, UndoState},
+    model::{Failure, FailureClass, HostName, HostOutcome, Secret, StepOutcome},
     plan::HostPlan,
+    steps::Work,
     transport::Session,
 };
 
@@ -37,16 +51,6 @@ pub(super) struct Held {
     pub(super) side: HostSide,
     pub(super) lease: Lease,
     renewal: JoinHandle<()>,
-    session: watch::Sender<Arc<dyn Session>>,
-}
-
-impl Held {
-    /// Goes on over a new connection.
-    pub(super) fn reconnected(&mut self, session: &Arc<dyn Session>) {
-        self.side = self.side.reconnected(Arc::clone(session));
-        // The renewing task ends only with us.
-        let _ = self.session.send(Arc::clone(session));
-    }
 }
 
 impl Drop for Held {
@@ -64,12 +68,18 @@ pub(super) struct Holds {
     install: InstallKey,
     state_dir: Option<String>,
     manifest: String,
-    beginning: Beginning,
+    /// The host's identity for each user, where it gave a lease before the run was taken up again.
+    known: IndexMap<Option<String>, String>,
+    /// The host came to an end in this run before.
+    has_ended: bool,
+    gone: watch::Sender<Option<Gone>>,
+    /// The host works on its own: what it does outlives a lease that runs out.
+    is_followed: Arc<AtomicBool>,
 }
 
 impl Holds {
-    /// `manifest` is kept on the host; `beginning` says whether anything was ever sent there in this run.
-    pub(super) fn new(of: &HostPlan, manifest: String, beginning: Beginning) -> Self {
+    /// `manifest` is kept on the host; `past` is what the ledger knows of the host in this run.
+    pub(super) fn new(of: &HostPlan, manifest: String, past: Option<&HostState>) -> Self {
         Self {
             held: BTreeMap::new(),
             host: of.target.host.clone(),
@@ -77,7 +87,10 @@ impl Holds {
             install: InstallKey::of(&[&of.install]),
             state_dir: of.state_dir.clone(),
             manifest,
-            beginning,
+            known: past.map(|past| past.host_ids.clone()).unwrap_or_default(),
+            has_ended: past.is_some_and(|past| past.outcome.is_some()),
+            gone: watch::Sender::new(None),
+            is_followed: Arc::default(),
         }
     }
 
@@ -102,12 +115,21 @@ impl Holds {
         // A folder that is private to one user is no place for another.
         let state_dir = self.state_dir.as_deref().filter(|_| user == self.usual.as_deref());
         let mut side = side_of(self.install.clone(), state_dir, Arc::clone(&session), run_as, means);
-        let lease = match side.open(&means.owner, &self.manifest, self.beginning).await {
+        let key = user.map(str::to_owned);
+        let known = self.known.get(&key);
+        let beginning = match (known.is_some(), self.has_ended) {
+            (true, false) => Beginning::Again,
+            (true, true) => Beginning::Anew,
+            (false, true) => Beginning::Afresh,
+            (false, false) => Beginning::First,
+        };
+        let asked = Instant::now();
+        let lease = match side.open(&means.owner, &self.manifest, beginning).await {
             Ok((ability, lease)) => {
                 side = side.scope(ability.scope);
                 lease
             }
-            Err(LeaseError::Durable(DurableError::NotDurable { reason })) if self.beginning != Beginning::First => {
+            Err(LeaseError::Durable(DurableError::NotDurable { reason })) if known.is_some() => {
                 // It could, when the run began. Going on without the host's memory could repeat what was sent.
                 let failure =
                     Failure::new(FailureClass::Refused, "the host can no longer keep a step from running twice")
@@ -125,18 +147,112 @@ impl Holds {
             }
             Err(error) => return Err(stopped(&error, &self.host)),
         };
-        let (sender, receiver) = watch::channel(session);
-        let renewal = tokio::spawn(renew(side.clone(), lease.clone(), receiver));
-        Ok(Manner::Durable(Box::new(Held { side, lease, renewal, session: sender })))
+        match known {
+            Some(known) if *known != lease.host_id => {
+                let _ = side.release(&lease).await;
+                return Err(state_lost(format!(
+                    "its identity is {}, and was {known} when the run began: it was replaced or put back",
+                    lease.host_id
+                )));
+            }
+            Some(_) => {}
+            None => {
+                let what = Happening::LeaseTaken { user: key, host_id: lease.host_id.clone() };
+                means.recorder.record(Some(&self.host), what).await?;
+            }
+        }
+        let task = renew::Renewal {
+            side: side.clone(),
+            lease: lease.clone(),
+            term: means.lease_term,
+            line: link.line(),
+            is_followed: Arc::clone(&self.is_followed),
+            gone: self.gone.clone(),
+        };
+        let renewal = tokio::spawn(task.run(asked));
+        Ok(Manner::Durable(Box::new(Held { side, lease, renewal })))
+    }
+
+    /// Makes sure that the host still knows what the ledger saw it do: one that was put back to an earlier
+    /// state would be given the next step on top of the wrong one.
+    pub(super) async fn remembers(&mut self, of: &HostPlan, past: &HostState, link: &mut Link) -> Result<(), Stopped> {
+        for (user, manner) in &self.held {
+            let Manner::Durable(held) = manner else { continue };
+            if !self.known.contains_key(user) {
+                continue;
+            }
+            let steps = of
+                .steps
+                .iter()
+                .filter(|step| step.run_as == *user && matches!(step.action.kind().work(), Work::Host(_)));
+            let attempts: Vec<_> = steps
+                .filter_map(|step| {
+                    let state = past.steps.get(&step.id)?;
+                    let good = state.outcome.as_ref().is_some_and(StepOutcome::is_good);
+                    let stands = state.is_kept && good && state.attempt > 0 && state.undo != UndoState::Undone;
+                    stands.then(|| Attempt::act(step.id.clone(), state.attempt))
+                })
+                .collect();
+            if attempts.is_empty() {
+                continue;
+            }
+            let side = held.side.reconnected(link.session().await?);
+            let status = side.status(&attempts).await.map_err(|error| stopped(&error.into(), &self.host))?;
+            let forgotten = status.attempts.iter().find(|one| !status.known || one.state == AttemptState::NotStarted);
+            if let Some(forgotten) = forgotten {
+                return Err(state_lost(format!(
+                    "the ledger saw it do `{}`, and it knows nothing of that: it was put back to an earlier state",
+                    forgotten.attempt.step
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Goes on over a new connection.
     pub(super) fn reconnected(&mut self, session: &Arc<dyn Session>) {
         for manner in self.held.values_mut() {
             if let Manner::Durable(held) = manner {
-                held.reconnected(session);
+                held.side = held.side.reconnected(Arc::clone(session));
             }
         }
+    }
+
+    /// Returns once a lease is not ours any more, with what that means.
+    pub(super) fn watch(&self) -> impl Future<Output = Gone> + use<> {
+        let mut gone = self.gone.subscribe();
+        async move {
+            match gone.wait_for(Option::is_some).await.map(|gone| gone.clone()) {
+                Ok(Some(gone)) => gone,
+                _ => std::future::pending().await,
+            }
+        }
+    }
+
+    /// For as long as the answer lives, a lease may run out: what was begun on the host goes on there alone, and
+    /// the host itself refuses what comes after, unless the lease is still ours.
+    pub(super) fn follows(&self) -> Follows {
+        self.is_followed.store(true, Ordering::SeqCst);
+        Follows(Arc::clone(&self.is_followed))
+    }
+
+    /// Renews all leases now, before something that the host itself would not refuse.
+    pub(super) async fn assert(&mut self, link: &mut Link, means: &Means) -> Result<(), Stopped> {
+        let users: Vec<_> = self.held.keys().cloned().collect();
+        for user in users {
+            let Some(Manner::Durable(held)) = self.held.get(&user) else { continue };
+            let side = held.side.reconnected(link.session().await?);
+            match side.renew(&held.lease).await {
+                Ok(()) => {}
+                Err(LeaseError::Lost { run, .. }) if run == means.run.as_str() => {
+                    // A dead predecessor's request for the lease came late.
+                    self.forget(user.as_deref());
+                    self.manner(user.as_deref(), link, means).await?;
+                }
+                Err(error) => return Err(stopped(&error, &self.host)),
+            }
+        }
+        Ok(())
     }
 
     /// Drops a lease that is not ours any more; the next use takes it anew.
@@ -203,26 +319,35 @@ fn side_of(
     run_as: Option<(String, Option<Secret>)>,
     means: &Means,
 ) -> HostSide {
-    let side = HostSide::new(session, means.run.clone(), install).run_as(run_as);
+    let side = HostSide::new(session, means.run.clone(), install).run_as(run_as).term(means.lease_term);
     match state_dir {
         Some(state_dir) => side.state_root(state_dir),
         None => side,
     }
 }
 
-/// Renews a lease until it is dropped. What cannot be renewed is noticed where it counts: at the next start.
-async fn renew(side: HostSide, lease: Lease, session: watch::Receiver<Arc<dyn Session>>) {
-    loop {
-        tokio::time::sleep(RENEWAL).await;
-        let side = side.reconnected(Arc::clone(&session.borrow()));
-        if let Err(error) = side.renew(&lease).await {
-            tracing::warn!("the lease was not renewed: {error}");
-        }
+/// See [`Holds::follows`].
+pub(super) struct Follows(Arc<AtomicBool>);
+
+impl Drop for Follows {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
     }
+}
+
+/// What the host knew of the run is gone: nothing is sent to it any more.
+fn state_lost(why: String) -> Stopped {
+    let failure = Failure::new(FailureClass::Unknown, "state lost: the host does not know what this run did on it")
+        .because(why)
+        .hint("nothing more is sent to it in this run; look at the host, then make a new plan for it");
+    Stopped::Ended(HostOutcome::Held, Some(failure))
 }
 
 /// A lease that is not given ends the host's turn before anything is touched.
 fn stopped(error: &LeaseError, host: &HostName) -> Stopped {
+    if let LeaseError::Durable(DurableError::StateLost { path }) = error {
+        return state_lost(format!("`{path}` is not there: the host was replaced, put back, or somebody removed it"));
+    }
     let mut failure = Failure::from_error(error.class(), error);
     let hint = match error {
         LeaseError::Durable(DurableError::Transport(error)) => error.hint(host),

@@ -16,6 +16,7 @@ use super::{
     look,
     manifest::Manifest,
     program::{Worker, hidden},
+    renew::Gone,
 };
 use crate::{
     event::{Happening, HostState, Phase, RecordError},
@@ -88,6 +89,15 @@ impl Site {
         }
         link.close().await;
     }
+}
+
+/// How a turn ends whose lease is not ours any more.
+fn without_lease(gone: Gone, under_way: Option<String>) -> (HostOutcome, Option<Failure>) {
+    let Gone { outcome, mut failure } = gone;
+    let Some(step) = under_way else { return (outcome, Some(failure)) };
+    failure.class = FailureClass::Unknown;
+    let failure = failure.because(format!("step `{step}` was under way, and may or may not have happened"));
+    (HostOutcome::Unknown, Some(failure))
 }
 
 /// Time since `begun`, in whole milliseconds.
@@ -189,7 +199,13 @@ impl Turn<'_> {
     }
 
     async fn apply(&mut self, worker: &mut Worker, link: &mut Link) -> Result<(HostOutcome, Option<Failure>), Stopped> {
-        let ended = self.with_lease(worker, link).await;
+        let gone = worker.watch();
+        let ended = tokio::select! {
+            biased;
+            ended = self.with_lease(worker, link) => ended,
+            // Nothing of ours may go on beside another controller: checks and the controller's own steps included.
+            gone = gone => Ok(without_lease(gone, worker.under_way())),
+        };
         let left =
             matches!(&ended, Ok((HostOutcome::Interrupted, _)) | Err(Stopped::Ended(HostOutcome::Interrupted, _)));
         if left && self.means.control.stop_now() == Stop::Detach {

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{Means, Stop};
 use crate::{
     event::{Happening, RecordError},
     model::{Failure, FailureClass, HostName, Redactor, Secret, Span},
     plan::HostPlan,
-    transport::{Session, Target, TransportError},
+    transport::{Session, Target, Transport, TransportError},
 };
 
 /// One host's connection and what goes with it.
@@ -17,7 +17,7 @@ pub(super) struct Link {
     host: HostName,
     target: Target,
     means: Means,
-    session: Option<Arc<dyn Session>>,
+    session: watch::Sender<Option<Arc<dyn Session>>>,
     pub(super) redactor: Redactor,
     /// Password for `sudo`, once resolved.
     sudo_password: Option<Secret>,
@@ -51,7 +51,8 @@ impl Link {
     /// Resolves the host's secrets and connects, and records that it did.
     pub(super) async fn open(host: &HostName, plan: &HostPlan, means: &Means) -> Result<Self, LinkError> {
         let link = Self::watching(host, plan, means).await?;
-        if let Some(session) = &link.session {
+        let session = link.session.borrow().clone();
+        if let Some(session) = session {
             let peer = session.peer();
             let what = Happening::Connected {
                 address: peer.address.clone(),
@@ -65,26 +66,38 @@ impl Link {
 
     /// Connects to a host whose turn it is not: that of its turn stays the connection in the ledger.
     pub(super) async fn watching(host: &HostName, plan: &HostPlan, means: &Means) -> Result<Self, LinkError> {
+        let left = async {
+            means.control.asked_for(Stop::Detach).await;
+            let failure = Failure::new(FailureClass::Unreachable, "left before the host was reached");
+            LinkError::Failed(failure.hint("`longshore resume` goes on with it"))
+        };
+        tokio::select! {
+            opened = Self::reach(host, plan, means) => opened,
+            left = left => Err(left),
+        }
+    }
+
+    async fn reach(host: &HostName, plan: &HostPlan, means: &Means) -> Result<Self, LinkError> {
         let (redactor, sudo_password) = resolve_secrets(plan, means).await.map_err(LinkError::Failed)?;
-        let mut link = Self {
+        let link = Self {
             host: host.clone(),
             target: plan.target.clone(),
             means: means.clone(),
-            session: None,
+            session: watch::Sender::new(None),
             redactor,
             sudo_password,
             patient: None,
         };
         let connected = link.connect(link.means.connect_within).await;
         let session = connected.map_err(|error| LinkError::Failed(to_failure(&error, host)))?;
-        link.session = Some(session);
+        link.session.send_replace(Some(session));
         Ok(link)
     }
 
     /// Returns the live session, looking for the host again when the link was lost.
     pub(super) async fn session(&mut self) -> Result<Arc<dyn Session>, LinkError> {
-        if let Some(session) = self.session.as_ref().filter(|session| !session.is_closed()) {
-            return Ok(Arc::clone(session));
+        if let Some(session) = self.open_session() {
+            return Ok(session);
         }
         let lost = TransportError::LinkLost { source: None };
         self.find_again(&lost).await
@@ -92,14 +105,15 @@ impl Link {
 
     /// Returns the session if the link stands.
     pub(super) fn open_session(&self) -> Option<Arc<dyn Session>> {
-        self.session.as_ref().filter(|session| !session.is_closed()).map(Arc::clone)
+        self.session.borrow().as_ref().filter(|session| !session.is_closed()).map(Arc::clone)
     }
 
     /// Returns a session for a last word to the host, over a new connection where the old one was cut.
     pub(super) async fn last_session(&mut self) -> Option<Arc<dyn Session>> {
         if self.open_session().is_none() {
             // A host that is gone would only hold up the others.
-            self.session = self.connect(self.means.connect_within.min(LAST_WORD_WITHIN)).await.ok();
+            let connected = self.connect(self.means.connect_within.min(LAST_WORD_WITHIN)).await.ok();
+            self.session.send_replace(connected);
         }
         self.open_session()
     }
@@ -121,7 +135,7 @@ impl Link {
 
     /// Records the loss and connects again with growing pauses.
     pub(super) async fn find_again(&mut self, why: &TransportError) -> Result<Arc<dyn Session>, LinkError> {
-        self.session = None;
+        self.session.send_replace(None);
         let since = Instant::now();
         self.means
             .recorder
@@ -140,7 +154,7 @@ impl Link {
                     let after =
                         Span(Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)));
                     self.means.recorder.record(Some(&self.host), Happening::LinkRestored { after }).await?;
-                    self.session = Some(Arc::clone(&session));
+                    self.session.send_replace(Some(Arc::clone(&session)));
                     return Ok(session);
                 }
                 Err(error) => {
@@ -168,11 +182,48 @@ impl Link {
         user.map(|user| (user.to_owned(), self.sudo_password.clone()))
     }
 
+    /// A way to the host for what goes on beside the host's turn.
+    pub(super) fn line(&self) -> Line {
+        Line {
+            target: self.target.clone(),
+            transport: Arc::clone(&self.means.transport),
+            within: self.means.connect_within,
+            shared: self.session.subscribe(),
+            own: None,
+        }
+    }
+
     pub(super) async fn close(self) {
-        if let Some(session) = self.session {
+        let session = self.session.borrow().clone();
+        if let Some(session) = session {
             // A host that does not answer any more must not keep its slot.
             let _ = tokio::time::timeout(CLOSE_WITHIN, session.close()).await;
         }
+    }
+}
+
+/// Reaches a host beside its turn: over the turn's connection while that stands, else over one of its own.
+pub(super) struct Line {
+    target: Target,
+    transport: Arc<dyn Transport>,
+    within: Duration,
+    shared: watch::Receiver<Option<Arc<dyn Session>>>,
+    own: Option<Arc<dyn Session>>,
+}
+
+impl Line {
+    pub(super) async fn session(&mut self) -> Result<Arc<dyn Session>, TransportError> {
+        let shared = self.shared.borrow().as_ref().filter(|session| !session.is_closed()).map(Arc::clone);
+        if let Some(session) = shared {
+            self.own = None;
+            return Ok(session);
+        }
+        if let Some(session) = self.own.as_ref().filter(|session| !session.is_closed()) {
+            return Ok(Arc::clone(session));
+        }
+        let session = self.transport.connect(&self.target, self.within).await?;
+        self.own = Some(Arc::clone(&session));
+        Ok(session)
     }
 }
 
@@ -194,7 +245,8 @@ async fn resolve_secrets(plan: &HostPlan, means: &Means) -> Result<(Redactor, Op
         let sudo = sudo
             .map(|source| resolver.resolve(&source).map_err(|why| ("become.password".to_owned(), why)))
             .transpose()?;
-        Ok((Redactor::new(secrets), sudo))
+        let redactor = Redactor::new(secrets);
+        Ok((sudo.iter().fold(redactor, Redactor::hiding), sudo))
     });
     let resolved =
         resolved.await.unwrap_or_else(|_| Err(("secrets".to_owned(), "reading it was broken off".to_owned())));

@@ -16,6 +16,7 @@ mod manifest;
 mod program;
 mod queue;
 mod recover;
+mod renew;
 mod rollout;
 mod soak;
 mod sweep;
@@ -64,6 +65,8 @@ pub struct Means {
     pub connect_within: Duration,
     /// Tells the time.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// How long a lease on a host lasts without renewal: [`crate::durable::TERM`], less only in tests.
+    pub lease_term: Duration,
     /// What windows mean to this run.
     pub windows: Windows,
 }

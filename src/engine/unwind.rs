@@ -41,21 +41,22 @@ pub(super) async fn steps(turn: &Turn<'_>, worker: &mut Worker, link: &mut Link)
             PlannedUndo::ByProgram | PlannedUndo::By(_) => {}
         }
         let begun = tokio::time::Instant::now();
-        let running = turn.undo_begun(&step.id);
-        if running.is_none() {
+        let mut sent = turn.undo_sent(&step.id);
+        let mut at = 0;
+        if !turn.undo_begun(&step.id) {
             let started = Happening::UndoStarted { step: step.id.clone(), name: step.name.clone() };
             turn.means.recorder.record(Some(&turn.host), started).await?;
         }
         let outcome = match &step.undo {
             PlannedUndo::By(steps) => {
                 let mut outcome = StepOutcome::Unchanged;
-                // One attempt was made for each of the step's undos, in order.
-                let before =
-                    running.as_ref().map_or(0, |(_, number)| (*number as usize).saturating_sub(1) % steps.len());
-                let mut segment = running.map(|(segment, _)| segment);
-                for undo in &steps[before..] {
+                // The parts before the one that was sent last, or failed, have been done.
+                let from = sent.as_ref().map_or_else(|| turn.undo_from(&step.id), |sent| sent.part);
+                let before = from.min(steps.len() - 1);
+                for (part, undo) in steps.iter().enumerate().skip(before) {
+                    at = part;
                     outcome = match undo.action.kind().work() {
-                        Work::Host(program) => worker.run_undo(step, undo, program, segment.take(), link).await?,
+                        Work::Host(program) => worker.run_undo(step, (part, undo), program, sent.take(), link).await?,
                         Work::Controller(work) => worker.act(undo, work, link).await?.0,
                     };
                     if !outcome.is_good() {
@@ -67,19 +68,20 @@ pub(super) async fn steps(turn: &Turn<'_>, worker: &mut Worker, link: &mut Link)
             PlannedUndo::ByProgram => match step.action.kind().work() {
                 Work::Host(program) => {
                     let act = program.undo.unwrap_or_else(|| "exit 0".to_owned());
-                    {
-                        let segment = running.map(|(segment, _)| segment);
-                        worker
-                            .run_undo(step, step, HostProgram { act, ..HostProgram::default() }, segment, link)
-                            .await?
-                    }
+                    let program = HostProgram { act, ..HostProgram::default() };
+                    worker.run_undo(step, (0, step), program, sent.take(), link).await?
                 }
                 Work::Controller(_) => StepOutcome::Unchanged,
             },
             PlannedUndo::Nothing | PlannedUndo::Impossible { .. } => unreachable!("handled above"),
         };
         let failure = outcome.failure().cloned().map(|failure| hidden(failure, &link.redactor));
-        let finished = Happening::UndoFinished { step: step.id.clone(), failure: failure.clone(), took: since(begun) };
+        let finished = Happening::UndoFinished {
+            step: step.id.clone(),
+            part: if failure.is_some() { at } else { 0 },
+            failure: failure.clone(),
+            took: since(begun),
+        };
         turn.means.recorder.record(Some(&turn.host), finished).await?;
         if let Some(failure) = failure {
             let mut named = Failure::new(FailureClass::Undo, format!("undo of step `{}` failed", step.name));

@@ -20,7 +20,7 @@ use crate::model::{
 
 pub use state::{
     Activity, CheckState, CommandState, Halt, Health, HostState, IllegalEvent, Interruption, Outage, Overridden,
-    Refusal, RunState, SentSegment, SoakState, StepState, UndoState, WaveState,
+    Refusal, RunState, SentSegment, SoakState, StepState, UndoSent, UndoState, WaveState,
 };
 
 /// One fact of a run.
@@ -94,6 +94,14 @@ pub enum Happening {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host_key: Option<String>,
     },
+    /// The host gave its lease, for programs of one of its users.
+    LeaseTaken {
+        /// The user that steps become; none for the login's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// The identity that the host made for itself. Another one later in the run: another host, or its state is gone.
+        host_id: String,
+    },
     /// A fact was read: `version`, `free-disk`, ...
     FactRead {
         fact: String,
@@ -144,6 +152,12 @@ pub enum Happening {
         /// It is done; otherwise it is not, and may be tried again.
         done: bool,
         evidence: String,
+        /// The person who said so; none where a look or the host did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// It was the undo of the step whose result nobody knew.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        undo: bool,
     },
     /// The host failed after its data was changed, and what the role prepared for that begins.
     IncidentStarted {
@@ -172,6 +186,9 @@ pub enum Happening {
         /// None: taken back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
+        /// Which of the step's undos failed, from 0.
+        #[serde(default, skip_serializing_if = "is_first")]
+        part: usize,
         took: Span,
     },
     /// The link was lost and found again in the middle of a step.
@@ -256,6 +273,7 @@ impl Happening {
         "host-deferred",
         "host-started",
         "connected",
+        "lease-taken",
         "fact-read",
         "check-finished",
         "segment-sent",
@@ -293,6 +311,7 @@ impl Happening {
             Self::WaveStarted { .. } => "wave-started",
             Self::HostStarted { .. } => "host-started",
             Self::Connected { .. } => "connected",
+            Self::LeaseTaken { .. } => "lease-taken",
             Self::FactRead { .. } => "fact-read",
             Self::CheckFinished { .. } => "check-finished",
             Self::SegmentSent { .. } => "segment-sent",
@@ -326,6 +345,11 @@ fn is_none_left_out(bytes: &u64) -> bool {
     *bytes == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_first(part: &usize) -> bool {
+    *part == 0
+}
+
 /// One step of a segment that was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -335,6 +359,9 @@ pub struct SentStep {
     /// It takes the step back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undo: bool,
+    /// Which of the step's undos it is, from 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub part: usize,
 }
 
 /// Why a run started no more hosts.

@@ -16,7 +16,9 @@ use jiff::Timestamp;
 use super::{Event, HaltClass, Happening, HostLine, WaveLine};
 use crate::model::{ExitCode, HostName, HostOutcome, RunId, Span, Verdict};
 
-pub use host::{Activity, CheckState, CommandState, Health, HostState, SentSegment, SoakState, StepState, UndoState};
+pub use host::{
+    Activity, CheckState, CommandState, Health, HostState, SentSegment, SoakState, StepState, UndoSent, UndoState,
+};
 pub use outage::Outage;
 pub use refusal::{IllegalEvent, Refusal};
 

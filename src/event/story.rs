@@ -294,7 +294,7 @@ impl Story {
     fn undo(&mut self, name: &str, step: usize, failure: Option<Failure>) -> &mut Self {
         let title = Self::STEPS[step].0.to_owned();
         self.say(name, Happening::UndoStarted { step: Self::id(step), name: title });
-        self.say(name, Happening::UndoFinished { step: Self::id(step), failure, took: Span::seconds(1) })
+        self.say(name, Happening::UndoFinished { step: Self::id(step), part: 0, failure, took: Span::seconds(1) })
     }
 
     pub fn fold(&self) -> RunState {

@@ -108,19 +108,23 @@ pub struct Redactor {
 
 impl Redactor {
     pub fn new(secrets: BTreeMap<SecretId, Secret>) -> Self {
-        let mut spellings = Vec::new();
-        for secret in secrets.values() {
-            let value = secret.reveal();
-            if value.len() < 4 {
-                // Hiding so short a text would blot out ordinary output and tell its length.
-                continue;
-            }
-            spellings.push(Secret::new(value));
-            spellings.extend(value.lines().filter(|line| line.len() >= 8 && *line != value).map(Secret::new));
-            spellings.extend(encodings(value).into_iter().map(Secret::new));
+        let nothing = Self { secrets: BTreeMap::new(), spellings: Vec::new() };
+        Self { secrets: secrets.clone(), ..secrets.values().fold(nothing, Self::hiding) }
+    }
+
+    /// Hides one more value, which has no placeholder: the password for `sudo`.
+    #[must_use]
+    pub fn hiding(mut self, secret: &Secret) -> Self {
+        let value = secret.reveal();
+        // Hiding a very short text would blot out ordinary output and tell its length.
+        if value.len() >= 4 {
+            self.spellings.push(Secret::new(value));
+            let lines = value.lines().filter(|line| line.len() >= 8 && *line != value);
+            self.spellings.extend(lines.map(Secret::new));
+            self.spellings.extend(encodings(value).into_iter().map(Secret::new));
+            self.spellings.sort_by_key(|s| std::cmp::Reverse(s.reveal().len()));
         }
-        spellings.sort_by_key(|s| std::cmp::Reverse(s.reveal().len()));
-        Self { secrets, spellings }
+        self
     }
 
     pub fn secrets(&self) -> &BTreeMap<SecretId, Secret> {

@@ -277,6 +277,7 @@ impl Live {
         let lines = matches!(self.show, Show::Lines(_));
         match &event.what {
             Happening::Connected { .. }
+            | Happening::LeaseTaken { .. }
             | Happening::SegmentSent { .. }
             | Happening::CommandFinished { .. }
             | Happening::HostSoaked { verdict: Verdict::Pass, .. }

@@ -103,6 +103,7 @@ fn means(project: &Project, handle: &RunHandle, recorder: Arc<dyn Recorder>) -> 
         connect_within: Duration::from_secs(10),
         now: Arc::new(jiff::Timestamp::now),
         windows: longshore::engine::Windows::AsPlanned,
+        lease_term: longshore::durable::TERM,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
         program::{Worker, hidden},
         unwind::{self, Unwound},
     },
-    event::{Happening, Phase, UndoState},
+    event::{Happening, Phase, UndoSent, UndoState},
     model::{Effect, Failure, HostOutcome, StepId, Version},
 };
 
@@ -79,14 +79,20 @@ impl Turn<'_> {
         }
     }
 
-    /// The undo of a step that was under way when the run was cut off: its segment and its number.
-    pub(in crate::engine) fn undo_begun(&self, step: &StepId) -> Option<(String, u32)> {
-        let past = self.past.as_ref()?;
-        let running = past.steps.get(step).is_some_and(|state| state.undo == UndoState::Running);
-        let sent = past
-            .segment
-            .as_ref()
-            .filter(|sent| running && sent.steps.iter().any(|one| one.undo && one.step == *step))?;
-        Some((sent.name.clone(), past.undo_attempts.get(step).copied().unwrap_or(1)))
+    /// Whether the undo of a step was under way when the run was cut off.
+    pub(in crate::engine) fn undo_begun(&self, step: &StepId) -> bool {
+        let past = self.past.as_ref().and_then(|past| past.steps.get(step));
+        past.is_some_and(|state| state.undo == UndoState::Running)
+    }
+
+    /// Which of a step's undos is the first that is not known to be done.
+    pub(in crate::engine) fn undo_from(&self, step: &StepId) -> usize {
+        self.past.as_ref().and_then(|past| past.steps.get(step)).map_or(0, |state| state.undo_from)
+    }
+
+    /// What was sent of an undo that was under way when the run was cut off.
+    pub(in crate::engine) fn undo_sent(&self, step: &StepId) -> Option<UndoSent> {
+        let past = self.past.as_ref().and_then(|past| past.steps.get(step));
+        past.filter(|state| state.undo == UndoState::Running)?.undo_sent.clone()
     }
 }

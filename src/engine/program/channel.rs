@@ -20,7 +20,7 @@ use crate::{
         link::{Link, to_failure},
     },
     event::HostState,
-    model::{Failure, FailureClass, Receipt, StepOutcome},
+    model::{Effect, Failure, FailureClass, HostOutcome, Receipt, StepOutcome},
     plan::PlannedStep,
     steps::{ControllerWork, HostProgram, Progress, Reach},
     transport::Stream,
@@ -155,6 +155,7 @@ impl Worker {
             attempt: self.next_attempt(step, false),
             program: HostProgram::default(),
             is_undo: false,
+            part: 0,
             announced: false,
             deadman: None,
         };
@@ -185,6 +186,11 @@ impl Worker {
         work: &dyn ControllerWork,
         link: &mut Link,
     ) -> Result<(StepOutcome, Receipt), Stopped> {
+        if step.effect != Effect::Read {
+            // No host refuses what is done from here under a lease that is not ours any more.
+            let means = self.means.clone();
+            self.holds.assert(link, &means).await?;
+        }
         let session = link.session().await?;
         let progress = |progress: Progress| (self.means.progress)(&self.host, progress);
         let reach = Reach {
@@ -195,7 +201,16 @@ impl Worker {
             local: self.means.local.join(self.host.as_str()),
             progress: &progress,
         };
-        Ok(match tokio::time::timeout(step.timeout.0, work.act(&reach)).await {
+        let acted = tokio::select! {
+            acted = tokio::time::timeout(step.timeout.0, work.act(&reach)) => acted,
+            // It ends with us: what it may have done by now is found out when the run is taken up again.
+            () = self.means.control.asked_for(Stop::Detach) => {
+                let failure = Failure::new(FailureClass::Controller, format!("left in the middle of step `{}`", step.name))
+                    .hint("`longshore resume` looks again and goes on with it");
+                return Err(Stopped::Ended(HostOutcome::Interrupted, Some(failure)));
+            }
+        };
+        Ok(match acted {
             Ok(Ok(done)) => (if done.changed { StepOutcome::Changed } else { StepOutcome::Unchanged }, done.receipt),
             Ok(Err(error)) => {
                 (StepOutcome::Failed { failure: hidden(error.to_failure(), &link.redactor) }, Receipt::default())

@@ -30,6 +30,8 @@ pub(super) struct Job<'a> {
     pub(super) program: HostProgram,
     /// Undos have events of their own.
     pub(super) is_undo: bool,
+    /// Which of the step's undos it is.
+    pub(super) part: usize,
     /// Its start was recorded before, by a controller that went away.
     pub(super) announced: bool,
     /// Its way back, armed on the host before it starts.
@@ -125,6 +127,7 @@ impl Worker {
                 step: job.attempt.step.clone(),
                 attempt: job.attempt.number,
                 undo: job.is_undo,
+                part: job.part,
             });
             let intention = Happening::SegmentSent { segment: segment.id.clone(), steps: sent.collect() };
             self.means.recorder.record(Some(&self.host), intention).await?;
@@ -160,6 +163,7 @@ impl Worker {
             link.be_patient(Some(Instant::now() + limits));
         }
         let mut idle: Option<(usize, Span)> = None;
+        let _follows = self.holds.follows();
         loop {
             let session = match link.session().await {
                 Ok(session) => session,
@@ -369,6 +373,9 @@ impl Worker {
     }
 
     pub(super) async fn started(&self, job: &Job<'_>) -> Result<(), Stopped> {
+        if let Ok(mut under_way) = self.under_way.lock() {
+            *under_way = Some(job.step.name.clone());
+        }
         if job.is_undo || job.announced {
             return Ok(());
         }
@@ -405,6 +412,9 @@ impl Worker {
         output: Vec<String>,
         took: Option<Span>,
     ) -> Result<(), Stopped> {
+        if let Ok(mut under_way) = self.under_way.lock() {
+            *under_way = None;
+        }
         if job.is_undo {
             return Ok(());
         }

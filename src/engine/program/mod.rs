@@ -10,7 +10,7 @@ mod jobs;
 mod settle;
 mod tell;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Mutex};
 
 use tokio::time::Instant;
 
@@ -19,11 +19,12 @@ use super::{
     hold::{Holds, Leaves, Manner},
     host::{Proof, Stopped},
     link::Link,
+    renew::Gone,
 };
 use crate::{
-    durable::{Attempt, Beginning},
-    event::{HostState, UndoState},
-    model::{Failure, FailureClass, HostName, HostOutcome, Receipt, Redactor, StepId, StepOutcome},
+    durable::Attempt,
+    event::{HostState, StepState, UndoSent, UndoState},
+    model::{Effect, Failure, FailureClass, HostName, HostOutcome, Receipt, Redactor, StepId, StepOutcome},
     plan::{HostPlan, PlannedCheck, PlannedStep, PlannedUndo},
     steps::{HostProgram, Work},
 };
@@ -77,6 +78,8 @@ pub(super) struct Worker {
     /// What must pass before a step is confirmed.
     gates: Vec<PlannedCheck>,
     checks: Vec<PlannedCheck>,
+    /// The step that was begun and has not ended.
+    under_way: Mutex<Option<String>>,
 }
 
 impl Worker {
@@ -94,14 +97,12 @@ impl Worker {
             ("host".to_owned(), host.to_string()),
             ("owner".to_owned(), means.owner.clone()),
         ]);
-        let was_sent = past.is_some_and(|past| past.segment.is_some());
-        let beginning = match past.filter(|_| was_sent) {
-            Some(past) if past.outcome.is_some() => Beginning::Anew,
-            Some(_) => Beginning::Again,
-            None => Beginning::First,
-        };
-        let mut holds = Holds::new(of, manifest, beginning);
-        if let Err(stopped) = take_all(&mut holds, of, link, means).await {
+        let mut holds = Holds::new(of, manifest, past);
+        let mut taken = take_all(&mut holds, of, link, means).await;
+        if let (Ok(()), Some(past)) = (&taken, past) {
+            taken = holds.remembers(of, past, link).await;
+        }
+        if let Err(stopped) = taken {
             // What was taken before the refusal is given back: nothing was begun under it.
             holds.give_back(link).await;
             return Err(stopped);
@@ -110,7 +111,28 @@ impl Worker {
         let redactor = link.redactor.clone();
         let gates = of.gates.clone();
         let checks = of.checks.iter().filter(|check| !check.after_only).cloned().collect();
-        Ok(Self { host: host.clone(), means: means.clone(), holds, redactor, words, attempts, segments, gates, checks })
+        Ok(Self {
+            host: host.clone(),
+            means: means.clone(),
+            holds,
+            redactor,
+            words,
+            attempts,
+            segments,
+            under_way: Mutex::default(),
+            gates,
+            checks,
+        })
+    }
+
+    /// Returns once a lease is not ours any more, with what that means.
+    pub(super) fn watch(&self) -> impl Future<Output = Gone> + use<> {
+        self.holds.watch()
+    }
+
+    /// The name of the step that was begun and has not ended.
+    pub(super) fn under_way(&self) -> Option<String> {
+        self.under_way.lock().ok().and_then(|step| step.clone())
     }
 
     /// Whether anything of this run was ever sent to the host.
@@ -148,7 +170,7 @@ impl Worker {
                 }
                 let attempt = self.next_attempt(step, false);
                 let deadman = self.deadman(step);
-                jobs.push(Job { step, attempt, program, is_undo: false, announced: false, deadman });
+                jobs.push(Job { step, attempt, program, is_undo: false, part: 0, announced: false, deadman });
             }
             let numbers: Vec<_> = jobs.iter().map(|job| (job.step.id.clone(), job.attempt.number)).collect();
             let (ends, again) = self.run_and_settle(jobs, None, link).await?;
@@ -190,8 +212,14 @@ impl Worker {
             let Some(index) = of.steps.iter().position(|step| step.id == one.step) else { continue };
             let Work::Host(program) = of.steps[index].action.kind().work() else { continue };
             let attempt = Attempt::act(one.step.clone(), one.attempt);
-            let (step, announced) = (&of.steps[index], state.is_some());
-            jobs.push(Job { step, attempt, program, is_undo: false, announced, deadman: None });
+            jobs.push(Job {
+                step: &of.steps[index],
+                attempt,
+                program,
+                is_undo: false,
+                part: 0,
+                announced: state.is_some(),
+            });
             indices.push(index);
         }
         if jobs.is_empty() {
@@ -209,13 +237,13 @@ impl Worker {
 
     /// Runs an undo's program in the directory of the step it takes back.
     ///
-    /// `begun` names the segment in which it was sent before the run was taken up again.
+    /// `begun` is what was sent of it before the run was taken up again.
     pub(super) async fn run_undo(
         &mut self,
         of: &PlannedStep,
-        undo: &PlannedStep,
+        (part, undo): (usize, &PlannedStep),
         program: HostProgram,
-        begun: Option<String>,
+        begun: Option<UndoSent>,
         link: &mut Link,
     ) -> Result<StepOutcome, Stopped> {
         let attempt = self.next_attempt(of, true);
@@ -224,11 +252,12 @@ impl Worker {
             attempt: attempt.clone(),
             program: program.clone(),
             is_undo: true,
+            part,
             announced: false,
             deadman: None,
         };
         let mut end = match begun {
-            Some(segment) => self.run_jobs(vec![job(&attempt)], Some(segment), link).await?.pop(),
+            Some(sent) => self.run_jobs(vec![job(&attempt)], Some(sent.segment), link).await?.pop(),
             None => None,
         };
         if end.is_none() {
@@ -259,11 +288,13 @@ async fn take_all(holds: &mut Holds, of: &HostPlan, link: &mut Link, means: &Mea
         _ => &[],
     });
     for (step, is_undo) in of.steps.iter().map(|step| (step, false)).chain(undos.map(|undo| (undo, true))) {
-        if !matches!(step.action.kind().work(), Work::Host(_)) {
+        let on_host = matches!(step.action.kind().work(), Work::Host(_));
+        // The controller's own work is kept from two controllers just as well.
+        if !on_host && step.effect == Effect::Read {
             continue;
         }
         let Manner::Attached { reason } = holds.manner(step.run_as.as_deref(), link, means).await? else { continue };
-        if !is_undo && (!step.repeat_safe || step.confirm_within.is_some()) {
+        if on_host && !is_undo && (!step.repeat_safe || step.confirm_within.is_some()) {
             let failure =
                 not_durable(reason).because(format!("step `{}` must not run twice; nothing was begun", step.name));
             return Err(Stopped::Ended(HostOutcome::Refused, Some(failure)));
@@ -282,7 +313,8 @@ fn recall(past: &HostState) -> (BTreeMap<(StepId, bool), u32>, u32) {
         attempts.insert((id.clone(), false), used);
     }
     for (id, number) in &past.undo_attempts {
-        let running = past.steps.get(id).is_some_and(|step| step.undo == UndoState::Running);
+        let sent = |step: &StepState| step.undo == UndoState::Running && step.undo_sent.is_some();
+        let running = past.steps.get(id).is_some_and(sent);
         attempts.insert((id.clone(), true), if running { number.saturating_sub(1) } else { *number });
     }
     let number = past.segment.as_ref().and_then(|segment| segment.name.split('-').nth(1)?.parse().ok());

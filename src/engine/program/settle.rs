@@ -185,6 +185,8 @@ impl Worker {
             attempt: attempt.number,
             done,
             evidence: evidence.to_owned(),
+            by: None,
+            undo: false,
         };
         Ok(self.means.recorder.record(Some(&self.host), what).await?)
     }

@@ -13,11 +13,13 @@ use crate::transport::{ByteStream, Ended, Output, Peer, Session, local::LocalTra
 
 /// Reaches this machine, and loses the link when it is told to.
 #[derive(Clone, Default)]
-struct Wire {
+pub(super) struct Wire {
     /// Cuts the link this long after a segment was sent; so many times.
     cuts: Arc<AtomicU32>,
     /// Answers every question about a segment with nonsense.
     is_garbled: Arc<AtomicBool>,
+    /// Answers every request to renew a lease with nonsense.
+    pub(super) no_renewal: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -40,6 +42,9 @@ impl Session for Wired {
         let Program::Script(text) = &exec.program else { return self.inner.run(exec, output).await };
         let follows = text.contains("follow_one");
         if follows && self.wire.is_garbled.load(Ordering::SeqCst) {
+            return self.inner.run(Exec::script("echo no"), output).await;
+        }
+        if text.lines().any(|line| line.trim() == "renew") && self.wire.no_renewal.load(Ordering::SeqCst) {
             return self.inner.run(Exec::script("echo no"), output).await;
         }
         let cut = follows
@@ -72,14 +77,14 @@ impl Session for Wired {
 }
 
 /// A plan for one host that keeps its state below `folder`, and steps that must not run twice.
-fn plan_in(folder: &Path, texts: &[String]) -> Plan {
+pub(super) fn plan_in(folder: &Path, texts: &[String]) -> Plan {
     let steps = texts.iter().map(|text| PlannedStep { name: "s".to_owned(), repeat_safe: false, ..bare_step(text) });
     let mut plan = plan(&[&["web-1"]], steps.collect());
     plan.hosts[0].state_dir = Some(folder.join("state").to_string_lossy().into_owned());
     plan.seal()
 }
 
-fn lines(path: &Path) -> usize {
+pub(super) fn lines(path: &Path) -> usize {
     fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }
 

@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod durable;
+mod leases;
 mod rollout;
 mod windows;
 
@@ -34,11 +35,17 @@ struct Notes {
     events: Mutex<Vec<Event>>,
     state: Mutex<RunState>,
     clock: Mutex<Option<Clock>>,
+    /// Nothing is recorded after so many events.
+    last: Mutex<Option<u64>>,
 }
 
 type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 impl Notes {
+    fn die_after(&self, last: Option<u64>) {
+        *self.last.lock().expect("not poisoned") = last;
+    }
+
     /// Lets events have the time of a clock; without one all happen at once.
     fn told_by(&self, clock: Clock) {
         *self.clock.lock().expect("not poisoned") = Some(clock);
@@ -65,6 +72,9 @@ impl Notes {
 impl Recorder for Notes {
     async fn record(&self, host: Option<&HostName>, what: Happening) -> Result<(), RecordError> {
         let mut state = self.state.lock().expect("not poisoned");
+        if self.last.lock().expect("not poisoned").is_some_and(|last| state.sequence >= last) {
+            return Err(RecordError("the controller is gone".to_owned()));
+        }
         let event = Event {
             run: state.run.clone().unwrap_or_else(RunId::generate),
             sequence: state.sequence + 1,
@@ -125,6 +135,7 @@ impl Bench {
             connect_within: Duration::from_secs(5),
             now: clock(),
             windows: Windows::AsPlanned,
+            lease_term: crate::durable::TERM,
         };
         Self { notes, means, stop, pause, folder }
     }
@@ -136,6 +147,14 @@ impl Bench {
     async fn look(&self, plan: &Plan) -> ExitCode {
         let mode = Mode::Look { diff: false };
         apply(Arc::new(plan.clone()), mode, self.means.clone()).await.expect("events in a legal order")
+    }
+
+    /// Asks for `stop` once the file says `word`.
+    async fn stop_at(&self, file: &Path, word: &str, stop: Stop) {
+        while !std::fs::read_to_string(file).is_ok_and(|text| text.contains(word)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.stop.send_replace(stop);
     }
 
     async fn resume(&self, plan: &Plan, hosts: &[&str], purpose: &str) -> ExitCode {

@@ -33,6 +33,8 @@ pub struct HostState {
     pub wanted: Option<Version>,
     pub before: Option<Version>,
     pub after: Option<Version>,
+    /// The identity of the host, by the user whose lease it gave; none: there is nothing it has to remember.
+    pub host_ids: IndexMap<Option<String>, String>,
     /// When its window opens, where it waits for that, and why.
     pub deferred: Option<(Timestamp, String)>,
     /// The time in which its product is down.
@@ -81,6 +83,15 @@ pub struct SentSegment {
     pub sent: Timestamp,
     /// The run was taken up again since: what is heard of it may have happened long ago.
     pub taken_up: bool,
+}
+
+/// An undo that was sent to a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndoSent {
+    pub segment: String,
+    pub attempt: u32,
+    /// Which of the step's undos it is, from 0.
+    pub part: usize,
 }
 
 /// What a host is doing.
@@ -134,6 +145,12 @@ pub struct StepState {
     pub difference: Option<String>,
     pub output: Vec<String>,
     pub undo: UndoState,
+    /// The undos of the step before this one are done: it goes on here when it is tried again.
+    pub undo_from: usize,
+    /// What was sent last of the undo that runs, or ran.
+    pub undo_sent: Option<UndoSent>,
+    /// The host still has to know of the attempt: its run there was not closed since.
+    pub is_kept: bool,
 }
 
 impl StepState {
@@ -202,6 +219,7 @@ impl HostState {
             wanted: line.wanted.clone(),
             before: line.version.clone(),
             after: None,
+            host_ids: IndexMap::new(),
             deferred: None,
             downtime: Outage::new(line.downtime.clone()),
             segment: None,
@@ -291,8 +309,8 @@ impl HostState {
 
     /// Why the host was being taken back when its turn was cut off; `None` where that had come to its end.
     pub fn unwinding(&self) -> Option<&Failure> {
-        use HostOutcome::{Interrupted, Unknown, Unreachable};
-        let cut_off = matches!(self.outcome, None | Some(Unreachable | Interrupted | Unknown));
+        use HostOutcome::{Interrupted, Refused, Stuck, Unknown, Unreachable};
+        let cut_off = matches!(self.outcome, None | Some(Unreachable | Interrupted | Unknown | Stuck | Refused));
         self.unwound_for.as_ref().filter(|_| cut_off)
     }
 
@@ -386,6 +404,9 @@ impl HostState {
                 self.user = Some(user.clone());
                 self.rest();
             }
+            Happening::LeaseTaken { user, host_id } => {
+                self.host_ids.insert(user.clone(), host_id.clone());
+            }
             Happening::FactRead { fact, value } => {
                 self.facts.insert(fact.clone(), value.clone());
             }
@@ -405,11 +426,16 @@ impl HostState {
             Happening::SegmentSent { segment, steps } => {
                 for sent in steps.iter().filter(|sent| sent.undo) {
                     self.undo_attempts.insert(sent.step.clone(), sent.attempt);
+                    if let Some(state) = self.steps.get_mut(&sent.step) {
+                        let (segment, attempt, part) = (segment.clone(), sent.attempt, sent.part);
+                        state.undo_sent = Some(UndoSent { segment, attempt, part });
+                    }
                 }
                 self.segment =
                     Some(SentSegment { name: segment.clone(), steps: steps.clone(), sent: at, taken_up: false });
             }
-            Happening::StepFound { step, attempt, done, evidence } => {
+            Happening::StepFound { step, done, undo: true, .. } => self.find_undo(name, step, *done)?,
+            Happening::StepFound { step, attempt, done, evidence, .. } => {
                 let refusal = Refusal::StepNotBegun { host: name.clone(), step: step.clone() };
                 let known = |state: &&mut StepState| {
                     state.attempt == *attempt && matches!(state.outcome, Some(StepOutcome::Unknown { .. }))
@@ -449,10 +475,11 @@ impl HostState {
                     return Err(Refusal::UndoneTwice { host: name.clone(), step: step.clone() });
                 }
                 state.undo = UndoState::Running;
+                state.undo_sent = None;
                 self.downtime.undo_started(step, at);
                 self.activity = Activity::Undo { step: step.clone(), since: at };
             }
-            Happening::UndoFinished { step, failure, .. } => {
+            Happening::UndoFinished { step, failure, part, .. } => {
                 let refusal = Refusal::UndoNotBegun { host: name.clone(), step: step.clone() };
                 let running = |state: &&mut StepState| state.undo == UndoState::Running;
                 let state = self.steps.get_mut(step).filter(running).ok_or(refusal)?;
@@ -460,6 +487,7 @@ impl HostState {
                     self.downtime.undone(step, at);
                 }
                 state.undo = failure.clone().map_or(UndoState::Undone, UndoState::Failed);
+                state.undo_from = *part;
                 self.activity = if self.unwound_for.is_some() { Activity::Unwinding } else { Activity::Ready };
             }
             Happening::LinkLost { .. } => {
@@ -501,6 +529,19 @@ impl HostState {
         Ok(())
     }
 
+    /// A person said what became of an undo whose result nobody knew.
+    fn find_undo(&mut self, host: &HostName, step: &StepId, done: bool) -> Result<(), Refusal> {
+        let refusal = Refusal::UndoNotBegun { host: host.clone(), step: step.clone() };
+        let open = |state: &&mut StepState| matches!(state.undo, UndoState::Running | UndoState::Failed(_));
+        let state = self.steps.get_mut(step).filter(open).ok_or(refusal)?;
+        if done {
+            state.undo = UndoState::Undone;
+        } else if state.undo == UndoState::Running {
+            state.undo = UndoState::Failed(Failure::new(FailureClass::Undo, "it was found not done"));
+        }
+        Ok(())
+    }
+
     fn start_step(&mut self, host: &HostName, at: Timestamp, what: &Happening) -> Result<(), Refusal> {
         let Happening::StepStarted { step, name, effect, attempt, part } = what else { return Ok(()) };
         if self.unwound_for.is_some() {
@@ -535,6 +576,9 @@ impl HostState {
                 difference: None,
                 output: Vec::new(),
                 undo: UndoState::None,
+                undo_from: 0,
+                undo_sent: None,
+                is_kept: true,
             },
         );
         self.count_steps();
@@ -562,6 +606,9 @@ impl HostState {
                 difference: difference.clone(),
                 output: output.clone(),
                 undo: UndoState::None,
+                undo_from: 0,
+                undo_sent: None,
+                is_kept: false,
             };
             self.steps.insert(step.clone(), skipped);
             self.count_steps();
@@ -588,6 +635,23 @@ impl HostState {
         Ok(())
     }
 
+    /// Whether nothing is left on the host to go on with when its turn ends so: it may forget the run.
+    fn may_be_forgotten(&self, outcome: HostOutcome) -> bool {
+        use HostOutcome::{Done, Parked, Refused, Unchanged, Undone};
+        let holds = |step: &StepState| {
+            let half = step
+                .outcome
+                .as_ref()
+                .is_none_or(|outcome| outcome.failure().is_some_and(|failure| failure.class != FailureClass::Refused));
+            step.undo != UndoState::Undone && (step.stands() || half || !step.receipt.is_empty())
+        };
+        match outcome {
+            Done | Unchanged | Undone | Parked => true,
+            Refused => !self.steps.values().any(holds),
+            _ => false,
+        }
+    }
+
     fn finish(
         &mut self,
         name: &HostName,
@@ -604,6 +668,10 @@ impl HostState {
             return Err(Refusal::OutcomeWithoutTurn { host: name.clone(), outcome });
         }
         self.end_way(outcome);
+        if self.may_be_forgotten(outcome) {
+            self.host_ids.clear();
+            self.steps.values_mut().for_each(|step| step.is_kept = false);
+        }
         self.outcome = Some(outcome);
         self.failure = failure.cloned().or_else(|| self.unwound_for.clone());
         self.before = before.cloned().or(self.before.take());

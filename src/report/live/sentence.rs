@@ -35,6 +35,7 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
             page.paint(Tone::Strong, &wave)
         }
         Happening::HostStarted { .. }
+        | Happening::LeaseTaken { .. }
         | Happening::SegmentSent { .. }
         | Happening::FactRead { .. }
         | Happening::UndoStarted { .. }
@@ -68,9 +69,11 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
             format!("{what}, by the word of {}: {}", cell(by), line(reason, LONGEST))
         }
         Happening::HostDeferred { reason, .. } => format!("waits: {}", line(reason, LONGEST)),
-        Happening::StepFound { step, done, evidence, .. } => {
+        Happening::StepFound { step, done, evidence, by, undo, .. } => {
+            let of = if *undo { " undo" } else { "" };
             let found = if *done { "found done" } else { "found not done" };
-            format!("{} {found}: {}", position(host, step), line(evidence, LONGEST))
+            let by = by.as_ref().map(|by| format!(" by {}", cell(by))).unwrap_or_default();
+            format!("{}{of} {found}{by}: {}", position(host, step), line(evidence, LONGEST))
         }
         Happening::StepStarted { step, name, attempt, .. } => {
             let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
@@ -110,7 +113,7 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
             // The causes stand with the step or the check that failed, a line or two above.
             format!("{}: {}", page.paint(Tone::Odd, "is taken back"), line(&failure.message, LONGEST))
         }
-        Happening::UndoFinished { step, failure, took } => {
+        Happening::UndoFinished { step, failure, took, .. } => {
             let name = step_name(host, step);
             match failure {
                 None => format!("took back {name} in {}", words::duration((*took).into())),
