@@ -1,6 +1,6 @@
 //! `status`, `pause`, `promote`, `abort`, `unlock`: a run seen and steered from another terminal.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     Global, OutputFormat,
@@ -14,6 +14,7 @@ use crate::{
     event::RunState,
     ledger::{Control, Ledger, RunRecord},
     model::{ExitCode, HostName},
+    plan::{HostPlan, Plan, PlannedUndo},
     report,
 };
 
@@ -173,7 +174,8 @@ pub(super) async fn unlock(args: &UnlockArgs, global: &Global, screen: &Screen) 
     };
     let plan = Arc::new(plan);
     let reason = args.reason.clone();
-    let ran = workshop.run("null", about, |means| engine::unlock(plan, host.clone(), reason, means)).await?;
+    let users = users_of(workshop.ledger(), &plan.hosts[&host], &host)?;
+    let ran = workshop.run("null", about, |means| engine::unlock(plan, host.clone(), users, reason, means)).await?;
     let state = &ran.state.hosts[&host];
     match (state.facts.get("unlocked"), &state.failure) {
         (Some(whose), _) => screen.say(&format!("{host}: the lease of {whose} was taken away")),
@@ -182,6 +184,29 @@ pub(super) async fn unlock(args: &UnlockArgs, global: &Global, screen: &Screen) 
     }
     Ok(ran.exit)
 }
+
+/// Whom the programs of a host's latest runs become, and whom they usually do: each has a lease of its own.
+fn users_of(ledger: &Ledger, of: &HostPlan, host: &HostName) -> Result<Vec<Option<String>>, CliError> {
+    let mut users = BTreeSet::from([of.target.run_as.as_ref().map(|run_as| run_as.user.clone())]);
+    let runs =
+        ledger.runs(LOOKED_THROUGH)?.into_iter().filter(|run| matches!(run.purpose.as_str(), "apply" | "rollback"));
+    for run in runs.take(PLANS_LOOKED_THROUGH) {
+        // A plan that cannot be read any more says nothing.
+        let Ok(plan) = serde_json::from_str::<Plan>(&ledger.plan(run.number)?) else { continue };
+        let steps = plan.hosts.get(host).into_iter().flat_map(|of| &of.steps);
+        users.extend(steps.flat_map(|step| {
+            let undos = match &step.undo {
+                PlannedUndo::By(undos) => undos.as_slice(),
+                _ => &[],
+            };
+            [step].into_iter().chain(undos).map(|step| step.run_as.clone())
+        }));
+    }
+    Ok(users.into_iter().collect())
+}
+
+/// How many of the latest plans are asked who becomes whom.
+const PLANS_LOOKED_THROUGH: usize = 20;
 
 /// Finds a run; `last` is the one that runs now, and otherwise the last rollout.
 fn find(ledger: &Ledger, run: &str) -> Result<RunRecord, CliError> {

@@ -28,16 +28,16 @@ pub(crate) fn listen(tell: impl Fn(&str) + Send + 'static) -> (Arc<watch::Sender
         let mut terminate = signal(SignalKind::terminate()).ok();
         let mut hangup = signal(SignalKind::hangup()).ok();
         loop {
-            let asked = tokio::select! {
-                Some(()) = next(&mut interrupt) => {
-                    if *by_signal.borrow() == Stop::No { Stop::Drain } else { Stop::Detach }
-                }
-                Some(()) = next(&mut terminate) => Stop::Drain,
+            // Any of them twice means the same: whoever asks again does not want to wait.
+            tokio::select! {
+                Some(()) = next(&mut interrupt) => {}
+                Some(()) = next(&mut terminate) => {}
                 // The terminal is gone, and what is left should not depend on it.
-                Some(()) = next(&mut hangup) => Stop::Drain,
+                Some(()) = next(&mut hangup) => {}
                 () = by_signal.closed() => return,
                 else => return,
-            };
+            }
+            let asked = if *by_signal.borrow() == Stop::No { Stop::Drain } else { Stop::Detach };
             if raise(&by_signal, asked) {
                 tell(match asked {
                     Stop::Detach => "Leaving now. Running steps go on alone; `longshore resume` takes them up.",

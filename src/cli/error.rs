@@ -7,7 +7,7 @@ use crate::{
     engine::EngineError,
     lab::{ControlError, LabError},
     ledger::LedgerError,
-    model::{ExitCode, Failure},
+    model::{ExitCode, Failure, FailureClass},
 };
 
 /// Why a command did not do what was asked.
@@ -71,6 +71,7 @@ impl CliError {
                 | LabError::Directory { .. }
                 | LabError::Control(ControlError::NoLab { .. } | ControlError::Host { .. }),
             ) => ExitCode::BadInput,
+            Self::Failed(failure) if failure.class == FailureClass::Refused => ExitCode::Refused,
             Self::Print(_) | Self::Runtime(_) | Self::Lab(_) | Self::Failed(_) => ExitCode::HostFailed,
             Self::Interrupted => ExitCode::Interrupted,
             Self::Ledger(_) | Self::Engine(_) => ExitCode::PersonNeeded,

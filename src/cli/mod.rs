@@ -7,6 +7,7 @@
 
 mod apply;
 mod check;
+mod close;
 mod completions;
 mod control;
 mod controls;
@@ -95,6 +96,10 @@ pub(crate) struct Global {
     /// Longest time for connecting to a host, all tries together
     #[arg(long, global = true, value_name = "TIME", default_value = "30s")]
     connect_timeout: crate::model::Span,
+
+    /// Longest time for a command that a secret comes from
+    #[arg(long, global = true, value_name = "TIME", default_value = "60s")]
+    secret_timeout: crate::model::Span,
 }
 
 /// How results are printed.
@@ -134,6 +139,7 @@ enum Command {
     Promote(control::PromoteArgs),
     Abort(control::AbortArgs),
     Unlock(control::UnlockArgs),
+    Close(close::Args),
     Exec(exec::Args),
     History(history::Args),
     Schema(schema::Args),
@@ -155,6 +161,7 @@ pub fn main() -> process::ExitCode {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CORE) {
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, hard);
     }
+    tell_of_panics();
     let screen = Screen::new(&cli.global);
     start_log(cli.global.verbose);
     let global = cli.global;
@@ -174,6 +181,7 @@ pub fn main() -> process::ExitCode {
         Command::Promote(args) => control::promote(&args, &global, &screen),
         Command::Abort(args) => control::abort(&args, &global, &screen),
         Command::Unlock(args) => on_runtime(control::unlock(&args, &global, &screen)),
+        Command::Close(args) => on_runtime(close::run(&args, &global, &screen)),
         Command::Exec(args) => on_runtime(exec::run(&args, &global, &screen)),
         Command::History(args) => history::run(&args, &global, &screen),
         Command::Schema(args) => schema::run(&args, &screen),
@@ -187,6 +195,21 @@ pub fn main() -> process::ExitCode {
         error.exit_code()
     });
     process::ExitCode::from(code.number())
+}
+
+/// Says, after a panic of our own, what that means for the hosts: the ledger is written before each thing is done,
+/// so there is nothing to save.
+fn tell_of_panics() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told(panic);
+        let mut err = std::io::stderr().lock();
+        let _ = std::io::Write::write_all(
+            &mut err,
+            b"error: longshore broke; that is a fault of its own, and nothing that was recorded is lost\n\n\
+              hint: steps that run on hosts go on there; `longshore resume` takes the run up again\n",
+        );
+    }));
 }
 
 /// Runs a command that waits for hosts.

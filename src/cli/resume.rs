@@ -19,7 +19,7 @@ use crate::{
     engine::{self, Means, Windows},
     event::{HostState, RunState},
     ledger::RunRecord,
-    model::{ExitCode, HostName, HostOutcome, Version},
+    model::{ExitCode, Failure, FailureClass, HostName, HostOutcome, Version},
     plan::{self, Plan},
     report::{self, words},
 };
@@ -63,6 +63,14 @@ pub(super) struct RetryArgs {
     #[arg(long, group = "which")]
     held: bool,
 
+    /// Hosts that are stuck half taken back: taking back goes on where it failed
+    #[arg(long, group = "which")]
+    stuck: bool,
+
+    /// Hosts that were refused: another run had their lease, or they had moved since the plan
+    #[arg(long, group = "which")]
+    refused: bool,
+
     /// Hosts that were not started: outside their windows, or the run ended first
     #[arg(long, group = "which")]
     not_started: bool,
@@ -105,11 +113,13 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) ->
         named.push(host);
     }
     let mut hosts = opened.hosts(|host| {
-        use HostOutcome::{Failed, Held, Parked, Undone, Unknown, Unreachable};
+        use HostOutcome::{Failed, Held, Parked, Refused, Stuck, Undone, Unknown, Unreachable};
         match host.outcome {
             Some(Failed | Undone | Parked) => args.failed,
             Some(Unreachable) => args.unreached,
             Some(Held | Unknown) => args.held,
+            Some(Stuck) => args.stuck,
+            Some(Refused) => args.refused,
             None if host.started.is_none() => args.not_started,
             Some(HostOutcome::NotStarted) => args.not_started,
             _ => false,
@@ -132,15 +142,15 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) ->
 }
 
 /// A run from the ledger that may be gone on with.
-struct Opened {
-    workshop: Workshop,
-    record: RunRecord,
-    plan: Plan,
-    state: RunState,
+pub(super) struct Opened {
+    pub(super) workshop: Workshop,
+    pub(super) record: RunRecord,
+    pub(super) plan: Plan,
+    pub(super) state: RunState,
 }
 
 impl Opened {
-    fn open(run: &str, as_planned: bool, global: &Global, screen: &Screen) -> Result<Self, CliError> {
+    pub(super) fn open(run: &str, as_planned: bool, global: &Global, screen: &Screen) -> Result<Self, CliError> {
         let root = open::project_root(global)?;
         let workshop = Workshop::open(&root, global, screen)?;
         let record = match run {
@@ -158,7 +168,7 @@ impl Opened {
         let events = workshop.ledger().events(record.number, None)?;
         let state = RunState::fold(&events).map_err(|error| CliError::usage(error.to_string()))?;
         if !as_planned {
-            refuse_changes(&root, &plan, global, screen)?;
+            refuse_changes(&plan, global, screen)?;
         }
         Ok(Self { workshop, record, plan, state })
     }
@@ -200,7 +210,7 @@ fn last_rollout(workshop: &Workshop) -> Result<RunRecord, CliError> {
 }
 
 /// Refuses when the documents would make another plan today, and says where it differs.
-fn refuse_changes(root: &Path, planned: &Plan, global: &Global, screen: &Screen) -> Result<(), CliError> {
+fn refuse_changes(planned: &Plan, global: &Global, screen: &Screen) -> Result<(), CliError> {
     let Some(path) = &planned.playbook else { return Ok(()) };
     let (project, playbook) = open::playbook(global, screen, path)?;
     let found = planned.hosts.iter().filter_map(|(name, host)| Some((name.clone(), host.found.clone()?))).collect();
@@ -210,11 +220,15 @@ fn refuse_changes(root: &Path, planned: &Plan, global: &Global, screen: &Screen)
     if differences.is_empty() {
         return Ok(());
     }
-    let _ = root;
-    Err(CliError::with_hint(
-        format!("the documents have changed since the run was planned:\n  {}", differences.join("\n  ")),
-        "`--as-planned` goes on with the plan as it was recorded; or make a new plan",
-    ))
+    let short = |digest: &str| digest.chars().take(DIGEST_SHOWN).collect::<String>();
+    let what = format!(
+        "the documents have changed since the run was planned (its plan is {}, today's would be {})",
+        short(&planned.digest),
+        short(&today.digest),
+    );
+    let mut failure = Failure::new(FailureClass::Refused, what);
+    failure.causes = differences;
+    Err(CliError::Failed(failure.hint("`--as-planned` goes on with the plan as it was recorded; or make a new plan")))
 }
 
 /// What was asked for when a plan was made, for `limit` and with the versions in `found`.
@@ -239,6 +253,9 @@ pub(super) fn order_of(
 fn base_of(project: &Project, playbook: &Path) -> std::path::PathBuf {
     super::plan::base_of(project, playbook)
 }
+
+/// How much of a digest is shown: what tells two apart.
+const DIGEST_SHOWN: usize = 19;
 
 /// Says in words where two plans differ, at most a handful of places.
 fn differences(planned: &Plan, today: &Plan) -> Vec<String> {

@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use jiff::Timestamp;
@@ -44,7 +47,7 @@ impl Workshop {
 
     /// As [`Workshop::open`], on a ledger that is open already.
     pub(crate) fn with(ledger: Ledger, root: &Path, global: &Global, screen: &Screen) -> Self {
-        let secrets = Arc::new(SecretStore::default());
+        let secrets = Arc::new(SecretStore::new(global.secret_timeout.0));
         let voice = Voice::new(screen.clone());
         let ssh = Arc::new(ssh_transport(root, global, &voice, &secrets));
         Self { ssh, secrets, ledger, global: global.clone(), screen: screen.clone(), voice }
@@ -112,7 +115,7 @@ impl Workshop {
         let progress = feeder.clone();
         let means = Means {
             transport: self.transport(),
-            recorder: Arc::clone(handle) as Arc<dyn Recorder>,
+            recorder: breaking(handle),
             secrets: Arc::clone(&self.secrets) as Arc<dyn crate::engine::Secrets>,
             control: controls::of_run(&self.voice, self.ledger.clone(), handle.number()),
             progress: Arc::new(move |host, what| {
@@ -177,6 +180,30 @@ impl Workshop {
             windows: engine::Windows::AsPlanned,
             lease_term: crate::durable::TERM,
         }
+    }
+}
+
+/// The recorder of a run. In builds for development it breaks at the event that `LONGSHORE_PANIC_AT` numbers, so that
+/// tests see what a fault of our own leaves behind.
+fn breaking(handle: &Arc<RunHandle>) -> Arc<dyn Recorder> {
+    let at = std::env::var("LONGSHORE_PANIC_AT").ok().filter(|_| cfg!(debug_assertions));
+    match at.and_then(|at| at.parse().ok()) {
+        Some(left) => Arc::new(Breaking { inner: Arc::clone(handle), left: AtomicU64::new(left) }),
+        None => Arc::clone(handle) as Arc<dyn Recorder>,
+    }
+}
+
+struct Breaking {
+    inner: Arc<RunHandle>,
+    /// Events until it breaks.
+    left: AtomicU64,
+}
+
+#[async_trait::async_trait]
+impl Recorder for Breaking {
+    async fn record(&self, host: Option<&HostName>, what: Happening) -> Result<(), RecordError> {
+        assert!(self.left.fetch_sub(1, Ordering::SeqCst) > 1, "told to break by `LONGSHORE_PANIC_AT`");
+        self.inner.record(host, what).await
     }
 }
 

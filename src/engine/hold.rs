@@ -309,7 +309,10 @@ pub(super) fn host_side(
     run_as: Option<(String, Option<Secret>)>,
     means: &Means,
 ) -> HostSide {
-    side_of(InstallKey::of(&[&of.install]), of.state_dir.as_deref(), session, run_as, means)
+    // A folder that is private to one user is no place for another.
+    let usual = of.target.run_as.as_ref().map(|run_as| &run_as.user);
+    let state_dir = of.state_dir.as_deref().filter(|_| usual == run_as.as_ref().map(|(user, _)| user));
+    side_of(InstallKey::of(&[&of.install]), state_dir, session, run_as, means)
 }
 
 fn side_of(

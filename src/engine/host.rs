@@ -158,12 +158,23 @@ impl Turn<'_> {
         wave: usize,
         site: &mut Site,
     ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
-        let link = site.link.insert(Link::open(&self.host, self.of, self.means).await?);
+        let link = Link::open(&self.host, self.of, self.means).await.map_err(|error| match error {
+            // In the middle of its steps, it is caught up like one that cannot be reached.
+            LinkError::Failed(failure) if self.past.is_some() && failure.class == FailureClass::Authentication => {
+                Stopped::Ended(HostOutcome::Unreachable, Some(failure))
+            }
+            error => error.into(),
+        })?;
+        let link = site.link.insert(link);
         let ended = match mode {
             Mode::Apply => {
                 let manifest = Manifest::of(self.plan, &self.host, wave).to_text(self.means);
                 let past = self.past.as_ref();
-                let worker = Worker::begin(&self.host, self.of, manifest, past, link, self.means).await;
+                let worker = tokio::select! {
+                    biased;
+                    worker = Worker::begin(&self.host, self.of, manifest, past, link, self.means) => worker,
+                    () = self.means.control.asked_for(Stop::Detach) => Err(Stopped::Ended(HostOutcome::Interrupted, None)),
+                };
                 match worker {
                     Ok(worker) => {
                         let worker = site.worker.insert(worker);
@@ -174,7 +185,14 @@ impl Turn<'_> {
                     Err(stopped) => Err(stopped),
                 }
             }
-            Mode::Look { diff } => self.look(link, diff).await,
+            Mode::Look { diff } => {
+                let means = self.means;
+                tokio::select! {
+                    biased;
+                    looked = self.look(link, diff) => looked,
+                    () = means.control.asked_for(Stop::Detach) => Ok((HostOutcome::Interrupted, None)),
+                }
+            }
         };
         let hide = |failure: Option<Failure>| failure.map(|failure| hidden(failure, &link.redactor));
         match ended {
@@ -199,12 +217,20 @@ impl Turn<'_> {
     }
 
     async fn apply(&mut self, worker: &mut Worker, link: &mut Link) -> Result<(HostOutcome, Option<Failure>), Stopped> {
-        let gone = worker.watch();
+        let (gone, means) = (worker.watch(), self.means);
         let ended = tokio::select! {
             biased;
             ended = self.with_lease(worker, link) => ended,
             // Nothing of ours may go on beside another controller: checks and the controller's own steps included.
             gone = gone => Ok(without_lease(gone, worker.under_way())),
+            // What can say more of where it was left says so first; a check that hangs has nothing to say.
+            () = means.control.asked_for(Stop::Detach) => {
+                let what = match worker.under_way() {
+                    Some(step) => format!("left in the middle of step `{step}`"),
+                    None => "left between two steps".to_owned(),
+                };
+                Ok((HostOutcome::Interrupted, Some(Failure::new(FailureClass::Controller, what))))
+            }
         };
         let left =
             matches!(&ended, Ok((HostOutcome::Interrupted, _)) | Err(Stopped::Ended(HostOutcome::Interrupted, _)));

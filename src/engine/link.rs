@@ -196,8 +196,10 @@ impl Link {
     pub(super) async fn close(self) {
         let session = self.session.borrow().clone();
         if let Some(session) = session {
-            // A host that does not answer any more must not keep its slot.
-            let _ = tokio::time::timeout(CLOSE_WITHIN, session.close()).await;
+            // A host that does not answer any more must not keep its slot, nor a person who leaves.
+            let leaving = self.means.control.stop_now() == Stop::Detach;
+            let within = if leaving { CLOSE_WITHIN / 20 } else { CLOSE_WITHIN };
+            let _ = tokio::time::timeout(within, session.close()).await;
         }
     }
 }

@@ -6,6 +6,7 @@
 mod attached;
 mod budget;
 mod checks;
+mod close;
 mod exec;
 mod fingerprint;
 mod hold;
@@ -39,6 +40,7 @@ use crate::{
     transport::Transport,
 };
 
+pub use close::{Verdict, close};
 pub use exec::{AdHoc, exec};
 pub use manifest::{Manifest, ManifestError};
 pub use recover::{Remembered, recall, record, survey};

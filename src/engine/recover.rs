@@ -322,12 +322,17 @@ fn undone(step: &PlannedStep, seen: &Remembered, told: &BTreeMap<Attempt, Told>,
         _ => 1,
     };
     let segment = seen.last_segment(Some(&last.attempt)).map_or(ASKING, |(segment, _)| segment);
-    let sent = SentStep { step: step.id.clone(), attempt: last.attempt.number, undo: true };
+    // One attempt was made for each of the step's undos, in order, unless one failed.
+    let part = usize::try_from((last.attempt.number - 1) % programs).unwrap_or(0);
+    let sent = SentStep { step: step.id.clone(), attempt: last.attempt.number, undo: true, part };
     let mut events = vec![
-        Happening::SegmentSent { segment: segment.to_owned(), steps: vec![sent] },
         Happening::UndoStarted { step: step.id.clone(), name: step.name.clone() },
+        Happening::SegmentSent { segment: segment.to_owned(), steps: vec![sent] },
     ];
-    let finished = |failure| Happening::UndoFinished { step: step.id.clone(), failure, took: Span::seconds(0) };
+    let finished = |failure: Option<Failure>| {
+        let at = if failure.is_some() { part } else { 0 };
+        Happening::UndoFinished { step: step.id.clone(), failure, part: at, took: Span::seconds(0) }
+    };
     match told.get(&last.attempt).map(|told| &told.outcome) {
         Some(outcome) if outcome.is_good() && last.attempt.number % programs == 0 => events.push(finished(None)),
         Some(outcome) if ended => events.push(finished(outcome.failure().cloned())),
@@ -347,7 +352,7 @@ fn has_begun(status: &AttemptStatus) -> bool {
 
 fn sent_step(name: &str) -> Option<SentStep> {
     let attempt = Attempt::read(name)?;
-    Some(SentStep { step: attempt.step, attempt: attempt.number, undo: attempt.part == Part::Undo })
+    Some(SentStep { step: attempt.step, attempt: attempt.number, undo: attempt.part == Part::Undo, part: 0 })
 }
 
 fn started(step: &PlannedStep, attempt: u32) -> Happening {

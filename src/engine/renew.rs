@@ -80,19 +80,18 @@ impl Renewal {
     }
 
     fn say_gone(&self, error: &LeaseError, outcome: HostOutcome) {
-        let failure = match outcome {
-            HostOutcome::Refused => Failure::from_error(FailureClass::Refused, error)
-                .hint("see who works on the host; then `longshore retry --host HOST` goes on where it was"),
-            _ => {
-                let what = format!("the lease on this host could not be renewed for {}", Span(self.term));
-                let mut failure = Failure::new(FailureClass::Unreachable, what).because(error.to_string());
-                let mut cause = std::error::Error::source(error);
-                while let Some(error) = cause {
-                    failure = failure.because(error.to_string());
-                    cause = error.source();
-                }
-                failure.hint("nothing more was begun on it; `longshore retry --unreached` goes on where it was")
+        let failure = if outcome == HostOutcome::Refused {
+            Failure::from_error(FailureClass::Refused, error)
+                .hint("see who works on the host; then `longshore retry --refused` goes on where it was")
+        } else {
+            let what = format!("the lease on this host could not be renewed for {}", Span(self.term));
+            let mut failure = Failure::new(FailureClass::Unreachable, what).because(error.to_string());
+            let mut cause = std::error::Error::source(error);
+            while let Some(error) = cause {
+                failure = failure.because(error.to_string());
+                cause = error.source();
             }
+            failure.hint("nothing more was begun on it; `longshore retry --unreached` goes on where it was")
         };
         let _ = self.gone.send(Some(Gone { outcome, failure }));
     }

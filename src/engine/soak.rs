@@ -53,6 +53,16 @@ pub(super) struct Soaked {
 impl Soak<'_> {
     /// Watches the hosts. `enough` is told of each verdict that is not `pass`, and says whether to end early.
     pub(super) async fn watch(self, enough: &mut (dyn FnMut(Verdict) -> bool + Send)) -> Result<SoakEnd, RecordError> {
+        let control = self.means.control.clone();
+        tokio::select! {
+            biased;
+            end = self.rounds(enough) => end,
+            // A host that is slow to answer is not waited for by a person who wants to leave.
+            () = control.asked_for(Stop::Detach) => Ok(SoakEnd::Stopped),
+        }
+    }
+
+    async fn rounds(self, enough: &mut (dyn FnMut(Verdict) -> bool + Send)) -> Result<SoakEnd, RecordError> {
         let begun = Instant::now();
         let rules = &self.plan.waves[self.wave].watch;
         let mut watched: Vec<Watched<'_>> = self.hosts.iter().map(|host| Watched::new(host, rules)).collect();

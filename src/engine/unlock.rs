@@ -16,8 +16,15 @@ use crate::{
     plan::Plan,
 };
 
-/// Unlocks one host of the plan. What was taken from whom, and why, is recorded.
-pub async fn unlock(plan: Arc<Plan>, host: HostName, reason: String, means: Means) -> Result<ExitCode, EngineError> {
+/// Unlocks one host of the plan, for each of the users whose programs a lease may be for. What was taken from
+/// whom, and why, is recorded.
+pub async fn unlock(
+    plan: Arc<Plan>,
+    host: HostName,
+    users: Vec<Option<String>>,
+    reason: String,
+    means: Means,
+) -> Result<ExitCode, EngineError> {
     let record = |what| means.recorder.record(Some(&host), what);
     means.recorder.record(None, run_started(&plan, "unlock")).await?;
     means.recorder.record(None, Happening::WaveStarted { wave: 0, name: "all".to_owned() }).await?;
@@ -27,25 +34,36 @@ pub async fn unlock(plan: Arc<Plan>, host: HostName, reason: String, means: Mean
     let unlocked = async {
         let mut link = Link::open(&host, of, &means).await?;
         let session = link.session().await?;
-        let user = of.target.run_as.as_ref().map(|run_as| run_as.user.as_str());
-        let side = hold::host_side(of, session, link.run_as(user), &means);
-        let whose = side.unlock().await.map_err(|error| {
-            let failure = Failure::from_error(error.class(), &error);
-            LinkError::Failed(match error.hint() {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            })
-        })?;
+        let mut taken = Vec::new();
+        for user in &users {
+            let side = hold::host_side(of, Arc::clone(&session), link.run_as(user.as_deref()), &means);
+            let whose = side.unlock().await.map_err(|error| {
+                let failure = Failure::from_error(error.class(), &error);
+                let failure = match user {
+                    Some(user) => failure.because(format!("asked as {user}")),
+                    None => failure,
+                };
+                LinkError::Failed(match error.hint() {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                })
+            })?;
+            // One run has one owner, whoever its programs become.
+            if let Some(whose) = whose.filter(|whose| !taken.contains(whose)) {
+                taken.push(whose);
+            }
+        }
         link.close().await;
-        Ok::<_, LinkError>(whose)
+        Ok::<_, LinkError>(taken)
     };
     let (outcome, failure) = match unlocked.await {
-        Ok(Some((run, owner))) => {
-            let value = format!("run {run} of {owner}: {reason}");
+        Ok(taken) if !taken.is_empty() => {
+            let taken: Vec<_> = taken.iter().map(|(run, owner)| format!("run {run} of {owner}")).collect();
+            let value = format!("{}: {reason}", taken.join(" and "));
             record(Happening::FactRead { fact: "unlocked".to_owned(), value }).await?;
             (HostOutcome::Done, None)
         }
-        Ok(None) => (HostOutcome::Unchanged, None),
+        Ok(_) => (HostOutcome::Unchanged, None),
         Err(LinkError::Failed(failure)) => (outcome_unreached(&failure), Some(failure)),
         Err(LinkError::Ledger(error)) => return Err(error.into()),
     };

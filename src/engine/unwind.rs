@@ -87,6 +87,12 @@ pub(super) async fn steps(turn: &Turn<'_>, worker: &mut Worker, link: &mut Link)
             let mut named = Failure::new(FailureClass::Undo, format!("undo of step `{}` failed", step.name));
             named.causes.push(failure.message);
             named.causes.extend(failure.causes);
+            if failure.class == FailureClass::Unknown {
+                let (run, host, id) = (&turn.means.run, &turn.host, &step.id);
+                named = named.hint(format!(
+                    "look whether it was taken back, then `longshore close {run} --host {host} --step {id} --undo --as done --reason TEXT` (or `--as not-done`), then `longshore retry {run} --stuck`"
+                ));
+            }
             return Ok(Unwound::Stuck(named.output(failure.output)));
         }
     }

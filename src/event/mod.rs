@@ -264,7 +264,7 @@ pub enum Happening {
 
 impl Happening {
     /// The names of all kinds, as JSON has them in `event`. Documented in `docs/events.md`.
-    pub const KINDS: [&'static str; 32] = [
+    pub const KINDS: [&'static str; 33] = [
         "run-started",
         "run-resumed",
         "windows-overridden",

@@ -108,8 +108,8 @@ pub struct Redactor {
 
 impl Redactor {
     pub fn new(secrets: BTreeMap<SecretId, Secret>) -> Self {
-        let nothing = Self { secrets: BTreeMap::new(), spellings: Vec::new() };
-        Self { secrets: secrets.clone(), ..secrets.values().fold(nothing, Self::hiding) }
+        let spellings = secrets.values().fold(Self::default(), Self::hiding).spellings;
+        Self { secrets, spellings }
     }
 
     /// Hides one more value, which has no placeholder: the password for `sudo`.

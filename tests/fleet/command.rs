@@ -63,6 +63,12 @@ impl Longshore {
         self
     }
 
+    /// Gives it this as standard output, which is then not looked at.
+    pub fn stdout(mut self, to: impl Into<Stdio>) -> Self {
+        self.command.stdout(to);
+        self
+    }
+
     /// Starts it, for what has to be looked at while it runs.
     pub fn start(mut self) -> Running {
         let child = self.command.spawn().expect("the binary starts");

@@ -7,6 +7,7 @@
 mod accounts;
 mod command;
 mod confirm;
+mod doubt;
 mod exec;
 mod fleet;
 mod hostile;

@@ -212,7 +212,7 @@ impl Builder<'_> {
             .stdin(Stdio::null())
             .spawn()
             .expect("sshd starts");
-        let mut sshd = Sshd { child, address, port, key, log };
+        let mut sshd = Sshd { child, address, port, key, log, authorized };
         let until = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect((sshd.address.as_str(), port)).is_err() {
             let ended = sshd.child.try_wait().expect("a child");
@@ -230,6 +230,7 @@ pub struct Sshd {
     pub port: u16,
     key: PathBuf,
     log: PathBuf,
+    authorized: PathBuf,
 }
 
 impl Sshd {
@@ -264,6 +265,25 @@ impl Sshd {
 }
 
 impl Sshd {
+    /// Replaces the keys that are let in from now on.
+    #[allow(dead_code, reason = "for the tests of whole fleets")]
+    pub fn authorize(&self, lines: &str) {
+        fs::write(&self.authorized, lines).expect("the lab's folder is writable");
+    }
+
+    /// Cuts every connection; what runs on the host goes on.
+    #[allow(dead_code, reason = "for the tests of whole fleets")]
+    pub fn cut(&self) {
+        for entry in fs::read_dir("/proc").expect("/proc is there").flatten() {
+            let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+            let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+            let id = entry.file_name().to_string_lossy().parse();
+            if let (true, Ok(id)) = (parent == Some(self.child.id()), id) {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL);
+            }
+        }
+    }
+
     /// Lets nobody in any more. Its sessions end by themselves when their connections do.
     pub fn stop(&mut self) {
         let _ = self.child.kill();

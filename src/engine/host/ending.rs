@@ -50,11 +50,13 @@ impl Turn<'_> {
     ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
         match unwind::steps(self, worker, link).await? {
             Unwound::Stuck(undo) => {
-                let stuck = failure.because(format!("taking it back failed: {undo}")).hint(format!(
-                    "the host is stuck between two versions: `longshore history show --host {}` has everything it said",
-                    self.host
-                ));
-                Ok((HostOutcome::Stuck, Some(stuck)))
+                let hint = undo.hint.clone().unwrap_or_else(|| {
+                    let (run, host) = (&self.means.run, &self.host);
+                    format!(
+                        "the host is stuck between two versions: `longshore history show {run} --host {host}` has everything it said; mend what the undo needs, then `longshore retry {run} --stuck` goes on with it"
+                    )
+                });
+                Ok((HostOutcome::Stuck, Some(failure.because(format!("taking it back failed: {undo}")).hint(hint))))
             }
             Unwound::Back { left } => {
                 self.after = self.read_version(link).await?;

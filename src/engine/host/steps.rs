@@ -175,6 +175,13 @@ impl Turn<'_> {
             self.of.steps[index].name,
             if failure.class == FailureClass::Unknown { "may or may not have happened" } else { "failed" }
         );
+        if failure.class == FailureClass::Unknown && named.hint.is_none() {
+            let (run, id) = (&self.means.run, &self.of.steps[index].id);
+            named = named.hint(format!(
+                "nothing is repeated by itself: look at the host, then `longshore close {run} --host {} --step {id} --as done --reason TEXT` (or `--as not-done`), then `longshore retry {run} --held`",
+                self.host
+            ));
+        }
         named
     }
 

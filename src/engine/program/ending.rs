@@ -41,7 +41,6 @@ pub(in crate::engine) fn outcome(ending: &Ending, output: &[String]) -> Option<(
                 Doubt::StateLost => "the host does not know the run any more",
             };
             let failure = Failure::new(FailureClass::Unknown, what)
-                .hint("look at the host: nothing is repeated by itself")
                 .output(output.to_vec());
             Some((StepOutcome::Unknown { failure }, Start::Begun))
         }
@@ -93,7 +92,9 @@ pub(super) fn left_under_way(error: LinkError, step: &PlannedStep) -> Stopped {
     match error {
         LinkError::Ledger(error) => Stopped::Ledger(error),
         LinkError::Failed(failure) => {
-            let outcome = if failure.class.is_unreachable() { HostOutcome::Unreachable } else { HostOutcome::Unknown };
+            // One that does not let us in any more is caught up like one that cannot be reached: what was begun is known.
+            let away = failure.class.is_unreachable() || failure.class == FailureClass::Authentication;
+            let outcome = if away { HostOutcome::Unreachable } else { HostOutcome::Unknown };
             let failure = failure
                 .because(format!("steps from `{}` on were under way; what runs on the host goes on", step.name))
                 .hint("`longshore resume` takes it up again once the host can be reached");

@@ -245,3 +245,34 @@ async fn r51_a_controller_that_dies_at_any_event_of_an_undo_leaves_no_part_out()
         assert_eq!(fs::read_to_string(&trace).expect("there"), "first\nsecond\n", "event {length}");
     }
 }
+
+#[tokio::test]
+async fn r52_leaving_at_any_event_leaves_a_legal_state_and_resume_ends_as_without() {
+    let texts = |bench: &Bench| -> Vec<String> {
+        let trace = bench.folder.path().join("trace");
+        ["one", "two"].map(|word| format!("echo {word} >>{}", trace.display())).to_vec()
+    };
+    let bench = Bench::new(Wire::default());
+    bench.apply(&plan_in(bench.folder.path(), &texts(&bench))).await;
+    let events = bench.notes.events().len() as u64;
+    for (at, stop) in (1..events).flat_map(|at| [(at, Stop::Drain), (at, Stop::Detach)]) {
+        let bench = Bench::new(Wire::default());
+        let plan = plan_in(bench.folder.path(), &texts(&bench));
+        let asked = async {
+            while bench.notes.state().sequence < at {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            bench.stop.send_replace(stop);
+        };
+        let (_, ()) = tokio::join!(bench.apply(&plan), asked);
+        let left = bench.notes.outcome("web-1");
+        let legal = matches!(left, None | Some(HostOutcome::Interrupted | HostOutcome::Done));
+        assert!(legal, "{stop:?} at event {at}: {left:?} {}", failure(&bench));
+        if left != Some(HostOutcome::Done) {
+            let exit = bench.resume(&plan, &["web-1"], "resume").await;
+            assert_eq!(exit, ExitCode::Good, "{stop:?} at event {at}: {}", failure(&bench));
+        }
+        let trace = fs::read_to_string(bench.folder.path().join("trace")).expect("there");
+        assert_eq!(trace, "one\ntwo\n", "{stop:?} at event {at}");
+    }
+}
