@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::{
-    Estimate, FailureBudget, HostPlan, Plan, Purpose, Rollout,
+    Estimate, FailureBudget, HostPlan, Plan, Purpose, Rollout, Summary,
     waves::{self, Rounding, Traits},
     window::Schedule,
 };
@@ -56,7 +56,10 @@ pub fn compile(project: &Project, playbook: &Playbook, order: &Order) -> Result<
     let mut compiler = Compiler { project, order, problems: Vec::new() };
     let plan = compiler.playbook(playbook);
     match plan {
-        Some(plan) if compiler.problems.is_empty() => Ok(plan.seal()),
+        Some(mut plan) if compiler.problems.is_empty() => {
+            plan.summary = Some(Summary::of(&plan));
+            Ok(plan.seal())
+        }
         _ => Err(compiler.problems),
     }
 }
@@ -165,6 +168,7 @@ impl Compiler<'_> {
             waves: made,
             rollout: rollout(playbook, hosts.len()),
             hosts: plans,
+            summary: None,
             warnings,
         })
     }

@@ -75,15 +75,16 @@ fn downtime(host: &HostPlan, after: Duration) -> Option<Span> {
         return None;
     }
     let mut total = Duration::ZERO;
-    let mut down = false;
+    // A maintenance page that is shown while the product is stopped keeps it down twice.
+    let mut depth = 0_usize;
     for step in &host.steps {
-        down |= step.timing.downtime.is_some_and(Downtime::begins);
-        if down {
+        depth += usize::from(step.timing.downtime.is_some_and(Downtime::begins));
+        if depth > 0 {
             total += step.timing.expected.0;
         }
-        down &= !step.timing.downtime.is_some_and(Downtime::ends);
+        depth = depth.saturating_sub(usize::from(step.timing.downtime.is_some_and(Downtime::ends)));
     }
-    Some(Span(if down { total + after } else { total }))
+    Some(Span(if depth > 0 { total + after } else { total }))
 }
 
 #[cfg(test)]
@@ -135,6 +136,7 @@ mod tests {
         let (begins, ends, during) = (Some(Downtime::Begins), Some(Downtime::Ends), Some(Downtime::During));
         assert_eq!(downtime(&[None, None]), None);
         assert_eq!(downtime(&[None, begins, None, ends, None]), Some(Span::seconds(30)));
+        assert_eq!(downtime(&[begins, during, None, ends, None]), Some(Span::seconds(40)));
         assert_eq!(downtime(&[during, None, during]), Some(Span::seconds(20)));
         // Without an end it lasts to the last step.
         assert_eq!(downtime(&[begins, None, None]), Some(Span::seconds(30)));

@@ -3,6 +3,7 @@
 mod compile;
 mod estimate;
 mod recovery;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod waves;
@@ -26,6 +27,7 @@ use crate::{
 pub use compile::{FORMAT, Order, compile, target};
 pub use estimate::{Estimate, Timing};
 pub use recovery::{HostRollback, KeptReceipt, Recovery, Shape, TakenStep, leaves};
+pub use summary::{Bound, Coverage, Lengths, NoReturn, Summary};
 
 /// What a run will do, completely.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,9 @@ pub struct Plan {
     pub waves: Vec<Wave>,
     pub hosts: IndexMap<HostName, HostPlan>,
     pub rollout: Rollout,
+    /// What it puts at risk, in numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
     /// Things a person should know, in words: risks, what is not covered.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -322,6 +327,7 @@ impl Plan {
             waves: waves.collect(),
             hosts: IndexMap::new(),
             rollout: self.rollout.clone(),
+            summary: None,
             warnings: Vec::new(),
         }
     }

@@ -83,6 +83,7 @@ fn the_digest_covers_every_word_of_a_plan() {
             scope: Scope::Host,
             outside_window: OutsideWindow::Leave,
         },
+        summary: None,
         warnings: Vec::new(),
     }
     .seal();
@@ -117,5 +118,67 @@ fn paths(value: &serde_json::Value, at: String, into: &mut Vec<String>) {
             items.iter().enumerate().for_each(|(index, value)| paths(value, format!("{at}/{index}"), into));
         }
         _ => into.push(at),
+    }
+}
+
+/// A plan with nearly everything that a plan can have: that of the example project.
+fn example() -> Plan {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (project, _) = Project::load_with_home(root, None);
+    let (playbook, _) = project.load_playbook(&root.join("playbooks/app-upgrade.toml"));
+    let order = Order {
+        title: "Upgrade".to_owned(),
+        playbook: None,
+        purpose: Purpose::Apply,
+        to: None,
+        limit: None,
+        now: "2026-11-21T12:00:00Z".parse().expect("a time"),
+        found: std::collections::BTreeMap::new(),
+        base: root.join("playbooks"),
+    };
+    compile(&project, &playbook.expect("a playbook"), &order).expect("a plan")
+}
+
+#[test]
+fn s_12_the_summary_counts_what_the_hosts_of_the_plan_say() {
+    let plan = example();
+    let summary = plan.summary.clone().expect("it has one");
+    assert_eq!(summary, Summary::of(&plan));
+    assert_eq!(summary.hosts, plan.hosts.len());
+    // Show the page, write the tag down, migrate, switch, wait, take the page away.
+    assert_eq!(summary.downtime, Some(Lengths { least: Span::seconds(187), most: Span::seconds(187) }));
+    assert_eq!(summary.no_return.len(), 1);
+    assert_eq!((summary.no_return[0].number, summary.no_return[0].hosts.len()), (7, plan.hosts.len()));
+    // Noon on a Saturday: the window of one host opens on Monday, those of the others are open.
+    let opens: Vec<_> = summary.windows.iter().filter_map(|group| group.opens_local.as_deref()).collect();
+    assert_eq!(opens, ["Mon 01:00 Europe/Berlin"]);
+    let hours = plan.hosts.values().filter_map(|host| host.estimate).map(|estimate| estimate.forward).max();
+    assert_eq!(hours, Some(summary.forward.most));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn the_digest_changes_when_anything_that_a_plan_does_changes(which in 0_usize..100_000, text in "[a-z0-9]{1,8}") {
+        let plan = example();
+        let whole = serde_json::to_value(&plan).expect("plain data");
+        let mut leaves = Vec::new();
+        paths(&whole, String::new(), &mut leaves);
+        leaves.retain(|path| path != "/digest");
+        let path = &leaves[which % leaves.len()];
+        let mut changed = whole.clone();
+        let leaf = changed.pointer_mut(path).expect("it is there");
+        let new = match &*leaf {
+            serde_json::Value::Number(number) => serde_json::json!(number.as_u64().unwrap_or(0) + 1 + text.len() as u64),
+            serde_json::Value::Bool(is) => serde_json::json!(!is),
+            _ => serde_json::json!(text),
+        };
+        proptest::prop_assume!(*leaf != new);
+        *leaf = new;
+        // What is no plan any more is refused for that.
+        if let Ok(changed) = serde_json::from_value::<Plan>(changed) {
+            proptest::prop_assert!(changed == plan || !changed.is_intact(), "`{path}` can be changed unseen");
+        }
     }
 }

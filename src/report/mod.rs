@@ -14,6 +14,7 @@ mod json;
 mod live;
 mod page;
 mod plan;
+mod risk;
 mod sweep;
 mod table;
 #[cfg(test)]

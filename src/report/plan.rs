@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::{
     page::{Page, Tone, cell, line},
+    risk,
     table::names_of,
     words,
 };
@@ -45,6 +46,7 @@ pub(super) fn render(plan: &Plan, detail: Detail, page: &Page, summary: Summary<
     if plan.purpose != Purpose::Check {
         let _ = write!(text, "\n{}", waves(plan, page));
     }
+    text.push_str(&risk::risk(plan, page));
     for (hosts, host) in alike(plan, detail, summary) {
         let _ = write!(text, "\n{}", host_plan(&hosts, host, plan, page, summary));
     }
@@ -52,7 +54,6 @@ pub(super) fn render(plan: &Plan, detail: Detail, page: &Page, summary: Summary<
         section(&mut text, "Rules", &rules(plan), page, Tone::Plain);
     }
     section(&mut text, "Know before", &risks(plan), page, Tone::Odd);
-    section(&mut text, "Will be asked", &questions(plan), page, Tone::Plain);
     text
 }
 
@@ -202,7 +203,7 @@ fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, sum
     text
 }
 
-fn no_return(step: &PlannedStep) -> String {
+pub(super) fn no_return(step: &PlannedStep) -> String {
     match (&step.undo, step.effect) {
         (PlannedUndo::Impossible { reason, .. }, _) => cell(reason),
         (_, Effect::Data) => "it changes data, which only a restore takes back".to_owned(),
@@ -273,16 +274,6 @@ fn allowed(budget: &FailureBudget) -> Vec<String> {
 
 fn risks(plan: &Plan) -> Vec<String> {
     let mut risks = Vec::new();
-    let past: Vec<_> =
-        plan.hosts.iter().filter(|(_, host)| host.point_of_no_return.is_some()).map(|(name, _)| name).collect();
-    if !past.is_empty() {
-        risks.push(format!(
-            "{} of {} pass a point of no return: {}.",
-            past.len(),
-            words::count(plan.hosts.len(), "host"),
-            names_of(&past)
-        ));
-    }
     let unsure: Vec<_> = plan
         .hosts
         .iter()
@@ -299,7 +290,7 @@ fn risks(plan: &Plan) -> Vec<String> {
     risks
 }
 
-fn questions(plan: &Plan) -> Vec<String> {
+pub(super) fn questions(plan: &Plan) -> Vec<String> {
     let mut questions = Vec::new();
     let last = plan.waves.len().saturating_sub(1);
     for wave in plan.waves.iter().take(last).filter(|wave| wave.promote == Promote::Manual) {

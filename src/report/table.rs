@@ -1,7 +1,7 @@
 //! The table at the end of a run: what became of each host, the same ones folded, the worst last;
 //! then what went wrong in full, the totals, and what to type next.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::fmt::Write as _;
 
 use indexmap::IndexMap;
 
@@ -171,19 +171,16 @@ pub(super) fn severity(outcome: Option<HostOutcome>) -> u8 {
     }
 }
 
-/// How long hosts were down, the shortest and the longest; of one that still is, since when.
+/// How long hosts were down at most; of one that still is, since when.
 fn downtime(state: &RunState, names: &[&HostName], page: &Page) -> String {
     let outages = || names.iter().filter_map(|name| state.hosts.get(*name)).map(|host| &host.downtime);
     if let Some(since) = outages().filter_map(|outage| outage.since).min() {
         return page.paint(Tone::Bad, &format!("since {}", page.clock(since)));
     }
-    let lengths: BTreeSet<_> = outages().filter_map(Outage::length).collect();
-    match (lengths.first(), lengths.last()) {
-        (Some(shortest), Some(longest)) => {
-            let (shortest, longest) = (words::duration(shortest.0), words::duration(longest.0));
-            if shortest == longest { shortest } else { format!("{shortest} to {longest}") }
-        }
-        _ => String::new(),
+    match outages().filter_map(Outage::length).max() {
+        Some(longest) if names.len() == 1 => words::duration(longest.0),
+        Some(longest) => format!("up to {}", words::duration(longest.0)),
+        None => String::new(),
     }
 }
 

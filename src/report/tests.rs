@@ -358,6 +358,19 @@ fn a_plan_says_what_will_happen_and_what_cannot_be_taken_back() {
     │ wave 1 │ 3     │ web-[2,3], db-1 │      │                     │
     ╰────────┴───────┴─────────────────┴──────┴─────────────────────╯
 
+    At a glance
+      time       about 8s a host, nothing to take back; about 11m in all, soaks
+                 included
+      downtime   not said: no step has `downtime`
+      no return  3 hosts (web-[1-3]) from step 3, `Apply migrations` (data), on: the
+                 new schema is not readable by 0.3.2
+      canary     1 host of 4; not in it: profile systemd (1 host); version 0.4.0 (1
+                 host)
+      halts      at the first failed host, or more than 1 unreachable, or the same
+                 error on 2 hosts
+      asked      whether to go on after canary; how to go on, where a host fails
+                 after its point of no return
+
     web-[1-3] (profile compose, 0.3.2 → 0.4.0)
     ╭─────┬─────────────────────────┬────────┬─────────────────────────────╮
     │     │ step                    │ effect │ undo                        │
@@ -388,12 +401,8 @@ fn a_plan_says_what_will_happen_and_what_cannot_be_taken_back() {
       - A host that fails after it is left as it stands, for a person.
 
     Know before
-      ! 3 of 4 hosts pass a point of no return: web-[1-3].
       ! Never run twice, so a lost link may leave them in doubt: `Apply migrations`.
       ! No canary has the profile `systemd`, which 1 host has.
-
-    Will be asked
-      - whether to go on after canary
     ");
     assert_snapshot!(&text(Detail::Brief, &wide()), @r"
     Upgrade fovea to 0.4.0
@@ -405,6 +414,14 @@ fn a_plan_says_what_will_happen_and_what_cannot_be_taken_back() {
     │ canary │ 1     │ web-1           │ 10m  │ waits for `promote` │
     │ wave 1 │ 3     │ web-[2,3], db-1 │      │                     │
     ╰────────┴───────┴─────────────────┴──────┴─────────────────────╯
+
+    At a glance
+      time       about 8s a host, nothing to take back; about 11m in all, soaks included
+      downtime   not said: no step has `downtime`
+      no return  3 hosts (web-[1-3]) from step 3, `Apply migrations` (data), on: the new schema is not readable by 0.3.2
+      canary     1 host of 4; not in it: profile systemd (1 host); version 0.4.0 (1 host)
+      halts      at the first failed host, or more than 1 unreachable, or the same error on 2 hosts
+      asked      whether to go on after canary; how to go on, where a host fails after its point of no return
 
     web-[1-3] (profile compose, 0.3.2 → 0.4.0)
     ╭─────┬─────────────────────────┬────────┬───────────────────────────────────────────────╮
@@ -435,12 +452,8 @@ fn a_plan_says_what_will_happen_and_what_cannot_be_taken_back() {
       - A host that fails after it is left as it stands, for a person.
 
     Know before
-      ! 3 of 4 hosts pass a point of no return: web-[1-3].
       ! Never run twice, so a lost link may leave them in doubt: `Apply migrations`.
       ! No canary has the profile `systemd`, which 1 host has.
-
-    Will be asked
-      - whether to go on after canary
     ");
 
     let differing = |step: &crate::plan::PlannedStep| format!("at {:p}", std::ptr::from_ref(step));

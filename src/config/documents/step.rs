@@ -48,8 +48,8 @@ pub struct StepDoc {
     pub timeout: Option<Span>,
     /// Longest silence of the step's program. Any when left out.
     pub idle_timeout: Option<Span>,
-    /// How long the step usually takes: what windows and the plan count with, and nothing is cut short by. That of its
-    /// kind when left out.
+    /// How long the step usually takes: what windows and the plan count with, and nothing is cut short by. Its undo is
+    /// counted as long, unless that says otherwise. What is usual for its kind when left out.
     pub expected: Option<Span>,
     /// Whether the product goes down with the step, or is up again after it. Neither when left out.
     pub downtime: Option<Downtime>,

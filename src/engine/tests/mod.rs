@@ -269,6 +269,7 @@ fn plan(waves: &[&[&str]], steps: Vec<PlannedStep>) -> Plan {
             scope: Scope::Host,
             outside_window: OutsideWindow::Leave,
         },
+        summary: None,
         warnings: Vec::new(),
     }
     .seal()

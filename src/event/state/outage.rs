@@ -10,6 +10,8 @@ use crate::model::{Downtime, Span, StepId, StepOutcome};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outage {
     marks: BTreeMap<StepId, Downtime>,
+    /// What keeps it down: a maintenance page that is shown while the product is stopped makes two.
+    depth: usize,
     over: Duration,
     was_down: bool,
     /// Since when it is down.
@@ -32,42 +34,53 @@ impl Outage {
 
     pub(super) fn started(&mut self, step: &StepId, at: Timestamp) {
         if self.mark(step).is_some_and(Downtime::begins) {
-            self.since.get_or_insert(at);
+            self.down(at);
         }
     }
 
     pub(super) fn finished(&mut self, step: &StepId, outcome: &StepOutcome, at: Timestamp) {
         let Some(mark) = self.mark(step).filter(|_| outcome.is_good()) else { return };
-        if *outcome == StepOutcome::Unchanged && mark.begins() && !self.was_down {
+        if *outcome == StepOutcome::Unchanged && mark.begins() && self.depth == 1 {
             // It found nothing to take down.
+            self.depth = 0;
             self.since = None;
-        }
-        if mark.ends() {
-            self.up(at);
-        } else if self.since.is_some() {
-            self.was_down = true;
+        } else if mark.ends() {
+            self.less(at);
         }
     }
 
     /// Taking back the step with which the product came up takes it down again.
     pub(super) fn undo_started(&mut self, step: &StepId, at: Timestamp) {
         if self.mark(step) == Some(Downtime::Ends) {
-            self.since.get_or_insert(at);
+            self.down(at);
         }
     }
 
     pub(super) fn undone(&mut self, step: &StepId, at: Timestamp) {
         if self.mark(step).is_some_and(Downtime::begins) {
-            self.up(at);
+            self.less(at);
         }
     }
 
-    /// The product is up.
+    /// The product is up, whatever the marks say.
     pub(super) fn up(&mut self, at: Timestamp) {
+        self.depth = 0;
         if let Some(since) = self.since.take() {
             self.was_down = true;
             let over = at.duration_since(since).as_millis();
             self.over += Duration::from_millis(u64::try_from(over).unwrap_or(0));
+        }
+    }
+
+    fn down(&mut self, at: Timestamp) {
+        self.depth += 1;
+        self.since.get_or_insert(at);
+    }
+
+    fn less(&mut self, at: Timestamp) {
+        self.depth = self.depth.saturating_sub(1);
+        if self.depth == 0 {
+            self.up(at);
         }
     }
 }

@@ -191,6 +191,14 @@ impl Compiler<'_> {
                 step.id = StepId::new(index, &format!("undo {}", step.name));
             }
         }
+        if let Some(expected) = doc.expected
+            && docs.0.iter().all(|doc| doc.expected.is_none())
+        {
+            // Where nobody says otherwise the way back takes as long as the way there.
+            for (index, step) in steps.iter_mut().enumerate() {
+                step.timing.expected = if index == 0 { expected } else { Span::seconds(0) };
+            }
+        }
         Some(PlannedUndo::By(steps))
     }
 

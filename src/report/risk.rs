@@ -1,0 +1,250 @@
+//! What a plan puts at risk, in a few lines at its head: time, downtime, the way back, the canary, windows, people.
+
+use std::time::Duration;
+
+use super::{
+    page::{Page, Tone, cell, text_width},
+    table::names_of,
+    words,
+};
+use crate::{
+    model::{Effect, HostName, Span},
+    plan::{Bound, Coverage, FailureBudget, Lengths, NoReturn, Plan, Purpose, Summary},
+};
+
+/// Column in which the sentences begin.
+const INDENT: usize = 13;
+
+/// Renders the summary of a plan's risk. Empty for one that changes nothing.
+pub(super) fn risk(plan: &Plan, page: &Page) -> String {
+    let summary = plan.summary.clone().unwrap_or_else(|| Summary::of(plan));
+    if summary.hosts == 0 || plan.purpose == Purpose::Check {
+        return String::new();
+    }
+    let mut lines: Vec<(&str, String)> = vec![("time", time(&summary))];
+    lines.push(("downtime", downtime(&summary)));
+    lines.extend(summary.no_return.iter().map(|point| ("no return", no_return(point, plan, page))));
+    if summary.no_return.is_empty() {
+        lines.push(("no return", "none: a host that fails is taken back by itself".to_owned()));
+    }
+    lines.extend(canary(plan, &summary.canary, page).map(|sentence| ("canary", sentence)));
+    lines.push(("halts", halts(&plan.rollout.budget)));
+    lines.extend(windows(plan, &summary, page).into_iter().map(|sentence| ("windows", sentence)));
+    let asked = people(plan, &summary);
+    lines.push(("asked", if asked.is_empty() { "nothing, while all goes well".to_owned() } else { asked }));
+
+    let mut text = format!("\n{}\n", page.paint(Tone::Strong, "At a glance"));
+    let mut before = "";
+    for (label, sentence) in lines {
+        let shown = if label == before { "" } else { label };
+        before = label;
+        let shown = page.paint(Tone::Quiet, shown);
+        let gap = " ".repeat((INDENT - 2).saturating_sub(text_width(&shown)));
+        text.push_str(&page.wrap(&format!("  {shown}{gap}{sentence}"), INDENT));
+    }
+    text
+}
+
+/// A length that is only expected, so that nobody takes its seconds at their word.
+fn about(length: Span) -> String {
+    let seconds = length.0.as_secs().max(1);
+    let grain = match seconds {
+        0..60 => 1,
+        60..600 => 10,
+        _ => 60,
+    };
+    words::duration(Duration::from_secs(seconds.div_ceil(grain) * grain))
+}
+
+fn range(lengths: Lengths) -> String {
+    let (least, most) = (about(lengths.least), about(lengths.most));
+    if least == most { least } else { format!("{least} to {most}") }
+}
+
+fn time(summary: &Summary) -> String {
+    let back = if summary.back.most.0.is_zero() {
+        "nothing to take back".to_owned()
+    } else {
+        format!("at most {} to take it back", about(summary.back.most))
+    };
+    let whole = about(summary.whole);
+    format!("about {} a host, {back}; about {whole} in all, soaks included", range(summary.forward))
+}
+
+fn downtime(summary: &Summary) -> String {
+    let unknown = match summary.downtime_unknown {
+        0 => String::new(),
+        count => format!("; not said for {}", words::count(count, "host")),
+    };
+    match summary.downtime {
+        Some(lengths) => format!("about {} a host{unknown}", range(lengths)),
+        None => "not said: no step has `downtime`".to_owned(),
+    }
+}
+
+fn no_return(point: &NoReturn, plan: &Plan, page: &Page) -> String {
+    let names: Vec<&HostName> = point.hosts.iter().collect();
+    let step = point.hosts.first().and_then(|name| plan.hosts.get(name)?.steps.get(point.number - 1));
+    let why = step.map(super::plan::no_return).unwrap_or_default();
+    let what = match point.effect {
+        Effect::Irreversible => page.paint(Tone::Bad, "irreversible"),
+        effect => page.paint(Tone::Odd, effect.as_str()),
+    };
+    let (step, hosts) = (cell(&point.step), words::count(names.len(), "host"));
+    format!("{hosts} ({}) from step {}, `{step}` ({what}), on: {why}", names_of(&names), point.number)
+}
+
+/// Says what the first wave stands for, and what it does not.
+fn canary(plan: &Plan, coverage: &[Coverage], page: &Page) -> Option<String> {
+    let first = plan.waves.first().filter(|_| plan.waves.len() > 1)?;
+    let (hosts, all) = (first.hosts.len(), plan.hosts.len());
+    let count = |(value, hosts): (&String, &usize)| format!("{} ({})", cell(value), words::count(*hosts, "host"));
+    let missing: Vec<_> = coverage
+        .iter()
+        .filter(|fact| !fact.missing.is_empty())
+        .map(|fact| format!("{} {}", fact.fact, fact.missing.iter().map(count).collect::<Vec<_>>().join(", ")))
+        .collect();
+    let unknown: Vec<_> = coverage
+        .iter()
+        .filter(|fact| fact.unknown > 0)
+        .map(|fact| format!("the {} of {} is not known", fact.fact, words::count(fact.unknown, "host")))
+        .collect();
+    let covers = if missing.is_empty() {
+        let facts: Vec<_> = coverage.iter().map(|fact| fact.fact.clone()).collect();
+        format!("every {} is in it", words::and(&facts))
+    } else {
+        format!("{}: {}", page.paint(Tone::Odd, "not in it"), missing.join("; "))
+    };
+    let parts: Vec<_> = std::iter::once(covers).chain(unknown).collect();
+    Some(format!("{} of {}; {}", words::count(hosts, "host"), all, parts.join("; ")))
+}
+
+/// The budget in one breath; the rules below say it in full.
+fn halts(budget: &FailureBudget) -> String {
+    let mut limits: Vec<String> = [("failed", budget.failed), ("unreachable", budget.unreachable)]
+        .into_iter()
+        .filter_map(|(class, limit)| Some((class, limit?)))
+        .map(|(class, limit)| match limit {
+            0 => format!("the first {class} host"),
+            limit => format!("more than {limit} {class}"),
+        })
+        .collect();
+    if let Some(count) = budget.same_failure {
+        limits.push(format!("the same error on {}", words::count(count, "host")));
+    }
+    if limits.is_empty() { "nothing: no budget is set".to_owned() } else { format!("at {}", limits.join(", or ")) }
+}
+
+fn windows(plan: &Plan, summary: &Summary, page: &Page) -> Vec<String> {
+    let bound: usize = summary.windows.iter().map(|group| group.hosts.len()).sum();
+    let group = |group: &Bound| {
+        let names: Vec<&HostName> = group.hosts.iter().collect();
+        let need = about(group.need);
+        let opens = match (&group.opens, &group.opens_local) {
+            (Some(_), Some(opens)) => format!("opens {}", cell(opens)),
+            (Some(_), None) => "open now".to_owned(),
+            (None, _) => page.paint(Tone::Bad, &format!("never long enough for the {need} that may be needed")),
+        };
+        let said = group.windows.iter().map(|window| cell(window)).collect::<Vec<_>>().join("; ");
+        format!("{}: {said}; {opens}", names_of(&names))
+    };
+    let mut lines: Vec<_> = summary.windows.iter().map(group).collect();
+    if bound > 0 {
+        let outside = match plan.rollout.outside_window {
+            crate::plan::OutsideWindow::Leave => "a host outside is left for `retry --not-started`",
+            crate::plan::OutsideWindow::Wait => "a host outside is waited for",
+        };
+        let free = summary.hosts - bound;
+        let others = if free > 0 { format!("{} at any time; ", words::count(free, "host")) } else { String::new() };
+        lines.push(format!("{others}{outside}"));
+    }
+    lines
+}
+
+fn people(plan: &Plan, summary: &Summary) -> String {
+    let mut asked = super::plan::questions(plan);
+    if !summary.no_return.is_empty() {
+        asked.push("how to go on, where a host fails after its point of no return".to_owned());
+    }
+    asked.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn name(text: &str) -> HostName {
+        HostName::new(text).expect("a name")
+    }
+
+    fn lengths(least: u64, most: u64) -> Lengths {
+        Lengths { least: Span::seconds(least), most: Span::seconds(most) }
+    }
+
+    #[test]
+    fn s_12_lengths_are_told_as_roughly_as_they_are_known() {
+        let said = |seconds| about(Span::seconds(seconds));
+        assert_eq!([said(0), said(7), said(61), said(243), said(1683)], ["1s", "7s", "1m 10s", "4m 10s", "29m"]);
+        assert_eq!(range(lengths(7, 7)), "7s");
+        assert_eq!(range(lengths(7, 61)), "7s to 1m 10s");
+    }
+
+    #[test]
+    fn budgets_are_told_in_one_breath() {
+        let of = |failed, unreachable, same_failure| {
+            halts(&FailureBudget { failed, unreachable, same_failure, ..FailureBudget::default() })
+        };
+        assert_eq!(of(None, None, None), "nothing: no budget is set");
+        assert_eq!(
+            of(Some(0), Some(2), Some(2)),
+            "at the first failed host, or more than 2 unreachable, or the same error on 2 hosts"
+        );
+    }
+
+    #[test]
+    fn s_11_windows_are_told_with_when_they_open_and_whether_they_ever_do() {
+        let bound = |host: &str, window: &str, opens: Option<&str>, local: Option<&str>| Bound {
+            hosts: vec![name(host)],
+            windows: vec![window.to_owned()],
+            need: Span::seconds(5400),
+            opens: opens.map(|at| at.parse().expect("a time")),
+            opens_local: local.map(str::to_owned),
+        };
+        let noon = Some("2026-11-21T12:00:00Z");
+        let summary = Summary {
+            hosts: 5,
+            forward: lengths(60, 60),
+            back: lengths(0, 0),
+            whole: Span::seconds(60),
+            downtime: None,
+            downtime_unknown: 5,
+            no_return: Vec::new(),
+            canary: Vec::new(),
+            windows: vec![
+                bound("web-1", "Mon-Thu 01:00-04:00 UTC", noon, Some("Mon 01:00 UTC")),
+                bound("web-2", "10:00-14:00 UTC", noon, None),
+                bound("web-3", "01:00-02:00 UTC", None, None),
+            ],
+            promotions: Vec::new(),
+        };
+        let plan: Plan = serde_json::from_value(serde_json::json!({
+            "format": 1, "digest": "", "made-at": "2026-11-21T12:00:00Z", "title": "test", "purpose": "apply",
+            "waves": [], "hosts": {},
+            "rollout": {
+                "at-once": 1, "budget": { "failed": 0, "unreachable": null, "inconclusive": null, "same-failure": null },
+                "before-data": "undo", "after-data": "hold", "scope": "host",
+            },
+        }))
+        .expect("a plan");
+        let page = Page::plain(100);
+        assert_snapshot!(windows(&plan, &summary, &page).join("\n"), @r"
+        web-1: Mon-Thu 01:00-04:00 UTC; opens Mon 01:00 UTC
+        web-2: 10:00-14:00 UTC; open now
+        web-3: 01:00-02:00 UTC; never long enough for the 1h 30m that may be needed
+        2 hosts at any time; a host outside is left for `retry --not-started`
+        ");
+        assert_eq!(people(&plan, &summary), "");
+    }
+}
