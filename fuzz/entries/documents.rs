@@ -58,7 +58,9 @@ fn order(base: &Path) -> Order {
         to: Some(Version::new("1.1.0")),
         limit: None,
         now: "2026-03-01T09:00:00Z".parse().expect("a time"),
-        found: BTreeMap::new(),
+        read: BTreeMap::new(),
+        from: BTreeMap::new(),
+        direct: false,
         base: base.join("playbooks"),
     }
 }

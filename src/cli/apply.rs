@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{
     Global, OutputFormat,
+    course::{self, Course},
     error::CliError,
     open, plan, prompt,
     run::{About, Show, Workshop},
@@ -35,6 +36,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "SELECTOR")]
     limit: Option<String>,
 
+    #[command(flatten)]
+    course: Course,
+
     /// Only look: what would change, without changing it
     #[arg(long)]
     check: bool,
@@ -53,24 +57,40 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
     let (root, plan) = if args.what.extension().is_some_and(|extension| extension == "json") {
-        if args.to.is_some() || args.limit.is_some() {
+        if args.to.is_some() || args.limit.is_some() || args.course.direct || !args.course.from.is_empty() {
             return Err(CliError::with_hint(
                 "a kept plan is applied as it is",
-                "leave out `--to` and `--limit`, or make a new plan",
+                "leave out `--to`, `--limit`, `--direct` and `--from`, or make a new plan",
             ));
         }
-        (open::project_root(global)?, plan::read(&args.what)?)
+        let plan = args.course.acknowledge(plan::read(&args.what)?)?;
+        (open::project_root(global)?, read_first(plan, args, screen).await?)
     } else {
         let (project, playbook) = open::playbook(global, screen, &args.what)?;
-        let what = plan::What { playbook: args.what.clone(), to: args.to.clone(), limit: args.limit.clone() };
+        let what = plan::What {
+            playbook: args.what.clone(),
+            to: args.to.clone(),
+            limit: args.limit.clone(),
+            course: args.course.clone(),
+        };
         let plan = plan::make(&project, &playbook, &what, false, global, screen).await?;
+        let plan = args.course.acknowledge(plan)?;
+        if course::is_hopeless(&plan) {
+            screen.print(&report::plan(&plan, Detail::Brief, &screen.page()))?;
+            return Ok(course::exit_of(&plan));
+        }
         if !args.check && !args.yes {
             ask(&plan, &args.what, screen).await?;
         }
-        (project.root, plan)
+        (project.root, read_first(plan, args, screen).await?)
     };
     let mode = if args.check { Mode::Look { diff: args.diff } } else { Mode::Apply };
     carry_out(&root, plan, mode, args.windows.windows()?, global, screen).await
+}
+
+/// Nothing is changed before what the releases ask of a person was read; looking is free.
+async fn read_first(plan: Plan, args: &Args, screen: &Screen) -> Result<Plan, CliError> {
+    if args.check { Ok(plan) } else { course::all_read(plan, screen).await }
 }
 
 /// Runs a plan and prints its tables.

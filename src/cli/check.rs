@@ -87,15 +87,6 @@ fn no_role(project: &Project, role: &str) -> CliError {
 
 /// Compiles a plan that only looks.
 pub(super) fn compile(project: &Project, playbook: &Playbook) -> Result<plan::Plan, CliError> {
-    let order = plan::Order {
-        title: playbook.hosts.clone(),
-        playbook: None,
-        purpose: Purpose::Check,
-        to: None,
-        limit: None,
-        now: jiff::Timestamp::now(),
-        found: std::collections::BTreeMap::new(),
-        base: project.root.clone(),
-    };
+    let order = plan::Order::new(playbook.hosts.clone(), Purpose::Check, project.root.clone(), jiff::Timestamp::now());
     plan::compile(project, playbook, &order).map_err(CliError::Documents)
 }

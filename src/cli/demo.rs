@@ -1,7 +1,5 @@
 //! `demo`: the product's point in under a minute, on an embedded fleet: no root, no set-up, no leftovers.
 
-use std::collections::BTreeMap;
-
 use super::{
     Global,
     apply::carry_out,
@@ -124,17 +122,9 @@ fn plan_upgrade(
     playbook: &Playbook,
     sweep: &RunState,
 ) -> Result<plan::Plan, CliError> {
-    let found: BTreeMap<_, _> =
-        sweep.hosts.iter().filter_map(|(name, host)| Some((name.clone(), host.after.clone()?))).collect();
-    let order = plan::Order {
-        title: "upgrade".to_owned(),
-        playbook: None,
-        purpose: Purpose::Apply,
-        to: None,
-        limit: None,
-        now: jiff::Timestamp::now(),
-        found,
-        base: project.root.join("playbooks"),
-    };
+    let base = project.root.join("playbooks");
+    let mut order = plan::Order::new("upgrade", Purpose::Apply, base, jiff::Timestamp::now());
+    let versions = sweep.hosts.iter().filter_map(|(name, host)| Some((name.clone(), host.after.clone()?)));
+    order.read = versions.map(|(name, version)| (name, plan::Reading::known(version))).collect();
     plan::compile(project, playbook, &order).map_err(CliError::Documents)
 }

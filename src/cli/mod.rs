@@ -11,6 +11,7 @@ mod close;
 mod completions;
 mod control;
 mod controls;
+mod course;
 mod demo;
 mod error;
 mod exec;

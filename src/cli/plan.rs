@@ -3,15 +3,23 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use super::{Global, OutputFormat, error::CliError, open, run::Workshop, screen::Screen};
+use indexmap::IndexMap;
+
+use super::{
+    Global, OutputFormat,
+    course::{self, Course},
+    error::CliError,
+    open,
+    run::Workshop,
+    screen::Screen,
+};
 use crate::{
-    config::{Project, documents::Playbook},
+    config::{Project, documents::Playbook, suggest},
     engine,
-    model::{ExitCode, Version},
-    plan::{self, Plan, Purpose},
+    model::{ExitCode, HostName, Version},
+    plan::{self, HostPlan, Installed, Plan, Purpose, Reading},
     report::{self, Detail, words},
 };
 
@@ -51,11 +59,15 @@ pub(super) struct What {
     /// Narrow the playbook's hosts to these
     #[arg(long, value_name = "SELECTOR")]
     pub(super) limit: Option<String>,
+
+    #[command(flatten)]
+    pub(super) course: Course,
 }
 
 pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
     let (project, playbook) = open::playbook(global, screen, &args.what.playbook)?;
     let plan = make(&project, &playbook, &args.what, args.offline, global, screen).await?;
+    let plan = args.what.course.acknowledge(plan)?;
     if let Some(out) = &args.out {
         write(&plan, out)?;
     }
@@ -65,6 +77,8 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         screen.print(&report::plan(&plan, if args.steps { Detail::Full } else { Detail::Brief }, &screen.page()))?;
         if let Some(out) = &args.out {
             screen.say(&format!("\nkept in {0}; `longshore apply {0}` does exactly this", out.display()));
+        } else if course::is_offline(&plan) {
+            screen.say("\nhint: leave out `--offline` for a plan that can be applied");
         } else {
             let playbook = args.what.playbook.display();
             screen.say(&format!(
@@ -72,7 +86,7 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
             ));
         }
     }
-    Ok(ExitCode::Good)
+    Ok(course::exit_of(&plan))
 }
 
 /// Compiles the plan, with the versions read from the hosts unless it is made offline.
@@ -85,40 +99,69 @@ pub(super) async fn make(
     screen: &Screen,
 ) -> Result<Plan, CliError> {
     let limit = what.limit.as_deref().map(|selector| open::select(project, selector)).transpose()?;
-    let mut order = plan::Order {
-        title: what.playbook.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
-        playbook: Some(what.playbook.clone()),
-        purpose: Purpose::Apply,
-        to: what.to.as_ref().map(Version::new),
-        limit,
-        now: jiff::Timestamp::now(),
-        found: BTreeMap::new(),
-        base: base_of(project, &what.playbook),
-    };
-    let blind = plan::compile(project, playbook, &order).map_err(CliError::Documents)?;
-    if offline || blind.hosts.values().all(|host| host.version.is_none()) {
-        return Ok(blind);
+    let title = what.playbook.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let base = base_of(project, &what.playbook);
+    let mut order = plan::Order::new(title, Purpose::Apply, base, jiff::Timestamp::now());
+    order.playbook = Some(what.playbook.clone());
+    order.to = what.to.as_ref().map(Version::new);
+    order.limit = limit;
+    order.direct = what.course.direct;
+    order.from = what.course.stated()?;
+    if let Some(stranger) = order.from.keys().find(|host| !project.inventory.hosts.contains_key(*host)) {
+        let known = project.inventory.hosts.keys().map(HostName::as_str);
+        return Err(CliError::Usage {
+            message: format!("`--from` names `{stranger}`, which is no host of the inventory"),
+            hint: suggest::hint(stranger.as_str(), known),
+        });
+    }
+    if !offline {
+        let questions = plan::questions(project, playbook, &order).map_err(CliError::Documents)?;
+        order.read = ask(project, questions, global, screen).await?;
+    }
+    plan::compile(project, playbook, &order).map_err(CliError::Documents)
+}
+
+/// Asks hosts what is installed and what they are, and tells who did not say.
+pub(super) async fn ask(
+    project: &Project,
+    mut questions: IndexMap<HostName, HostPlan>,
+    global: &Global,
+    screen: &Screen,
+) -> Result<BTreeMap<HostName, Reading>, CliError> {
+    // Of whom nothing can be asked, nothing is known.
+    let mut silent: BTreeMap<HostName, Reading> = BTreeMap::new();
+    questions.retain(|name, of| {
+        let can_be_asked = !of.version.is_empty() || of.facts.values().any(|fact| fact.how.is_some());
+        if !can_be_asked {
+            silent.insert(name.clone(), Reading::default());
+        }
+        can_be_asked
+    });
+    if questions.is_empty() {
+        return Ok(silent);
     }
     let workshop = Workshop::open(&project.root, global, screen)?;
     if screen.live {
-        screen.say(&format!("Asking {} for their versions", words::count(blind.hosts.len(), "host")));
+        screen.say(&format!("Asking {} for their versions", words::count(questions.len(), "host")));
     }
     let means = workshop.means_without_run();
     let control = means.control.clone();
-    let read = engine::versions(Arc::new(blind), means).await;
+    let is_asked: Vec<HostName> =
+        questions.iter().filter(|(_, of)| !of.version.is_empty()).map(|(name, _)| name.clone()).collect();
+    let mut read = engine::ask(questions, means).await;
     if control.stop_now() > engine::Stop::No {
         return Err(CliError::Interrupted);
     }
-    for (host, version) in read {
-        match version {
-            Ok(Some(version)) => {
-                order.found.insert(host, version);
-            }
-            Ok(None) => screen.say(&format!("note: the version of {host} is not known")),
-            Err(failure) => screen.say(&format!("note: {host} did not tell its version: {failure}")),
+    for (host, reading) in read.iter().filter(|(host, _)| is_asked.contains(host)) {
+        match &reading.installed {
+            Installed::Known(_) | Installed::NotAsked => {}
+            Installed::Unknown => screen.say(&format!("note: the version of {host} is not known")),
+            disagree @ Installed::Disagree(_) => screen.say(&format!("note: {host}: its {}", disagree.shown())),
+            Installed::Unreached(why) => screen.say(&format!("note: {host} did not tell its version: {why}")),
         }
     }
-    plan::compile(project, playbook, &order).map_err(CliError::Documents)
+    read.append(&mut silent);
+    Ok(read)
 }
 
 /// Local files of a playbook are relative to its folder.

@@ -228,28 +228,30 @@ async fn assemble(
     screen: &Screen,
 ) -> Result<Plan, CliError> {
     let began: Vec<HostName> = hosts.keys().map(|host| (*host).clone()).collect();
-    let found: BTreeMap<_, _> =
-        hosts.iter().filter_map(|(host, seen)| Some(((*host).clone(), seen.manifest.found.clone()?))).collect();
+    let told: BTreeMap<_, _> = hosts.iter().map(|(host, seen)| ((*host).clone(), seen.manifest.read.clone())).collect();
+    let from: BTreeMap<_, _> =
+        hosts.iter().filter_map(|(host, seen)| Some(((*host).clone(), seen.manifest.stated.clone()?))).collect();
     let mut today = None;
     if let Some(path) = &header.playbook {
         match open::playbook(global, screen, path) {
             Ok((project, playbook)) => {
                 let base = super::plan::base_of(&project, path);
-                let compile = |limit, found| {
-                    let order = resume::order_of(header, limit, found, base.clone());
-                    plan::compile(&project, &playbook, &order).ok()
+                let order = |limit, read| resume::order_of(header, limit, read, from.clone(), base.clone());
+                let compile = |limit, read| {
+                    let compiled = plan::compile(&project, &playbook, &order(limit, read)).ok()?;
+                    // Who has read what the releases ask is no matter of the documents.
+                    Some(Plan { acknowledged: header.acknowledged.clone(), ..compiled }.seal())
                 };
                 // The versions of hosts whose turn had not come are read again, and mostly still the same.
-                let mut versions = found.clone();
-                if let Some(mut blind) = compile(None, found.clone()) {
-                    blind.hosts.retain(|host, of| {
-                        of.version.is_some() && !hosts.contains_key(host) && !survey.silent.contains(host)
+                let mut all = told.clone();
+                if let Ok(mut questions) = plan::questions(&project, &playbook, &order(None, told.clone())) {
+                    questions.retain(|host, of| {
+                        !of.version.is_empty() && !hosts.contains_key(host) && !survey.silent.contains(host)
                     });
-                    let read = engine::versions(Arc::new(blind), means.clone()).await;
-                    versions.extend(read.into_iter().filter_map(|(host, version)| Some((host, version.ok()??))));
+                    all.extend(engine::ask(questions, means.clone()).await);
                 }
-                for (limit, found) in [(None, versions), (Some(began.clone()), found)] {
-                    let Some(compiled) = compile(limit, found) else { continue };
+                for (limit, read) in [(None, all), (Some(began.clone()), told)] {
+                    let Some(compiled) = compile(limit, read) else { continue };
                     if compiled.digest == header.digest {
                         return Ok(compiled);
                     }
@@ -321,6 +323,7 @@ fn legal(
         waves,
         hosts: BTreeMap::from([(host.clone(), crate::event::HostLine::default())]),
         rolls_back: None,
+        acknowledged: Vec::new(),
     };
     let opened = Happening::WaveStarted { wave, name: String::new() };
     let all = [begin, opened].into_iter().chain(events.iter().cloned());

@@ -213,8 +213,10 @@ fn last_rollout(workshop: &Workshop) -> Result<RunRecord, CliError> {
 fn refuse_changes(planned: &Plan, global: &Global, screen: &Screen) -> Result<(), CliError> {
     let Some(path) = &planned.playbook else { return Ok(()) };
     let (project, playbook) = open::playbook(global, screen, path)?;
-    let found = planned.hosts.iter().filter_map(|(name, host)| Some((name.clone(), host.found.clone()?))).collect();
-    let order = order_of(planned, Some(planned.hosts.keys().cloned().collect()), found, base_of(&project, path));
+    let read = planned.hosts.iter().map(|(name, host)| (name.clone(), host.reading())).collect();
+    let from = planned.hosts.iter().filter_map(|(name, host)| Some((name.clone(), host.stated.clone()?))).collect();
+    let limit = Some(planned.hosts.keys().cloned().collect());
+    let order = order_of(planned, limit, read, from, base_of(&project, path));
     let today = plan::compile(&project, &playbook, &order).map_err(CliError::Documents)?;
     let differences = differences(planned, &today);
     if differences.is_empty() {
@@ -231,11 +233,12 @@ fn refuse_changes(planned: &Plan, global: &Global, screen: &Screen) -> Result<()
     Err(CliError::Failed(failure.hint("`--as-planned` goes on with the plan as it was recorded; or make a new plan")))
 }
 
-/// What was asked for when a plan was made, for `limit` and with the versions in `found`.
+/// What was asked for when a plan was made, for `limit`: with what hosts told then, and what a person said of them.
 pub(super) fn order_of(
     planned: &Plan,
     limit: Option<Vec<HostName>>,
-    found: BTreeMap<HostName, Version>,
+    read: BTreeMap<HostName, plan::Reading>,
+    from: BTreeMap<HostName, Version>,
     base: PathBuf,
 ) -> plan::Order {
     plan::Order {
@@ -245,7 +248,9 @@ pub(super) fn order_of(
         to: planned.wanted.clone(),
         limit,
         now: planned.made_at,
-        found,
+        read,
+        from,
+        direct: planned.direct,
         base,
     }
 }
@@ -271,7 +276,8 @@ fn differences(planned: &Plan, today: &Plan) -> Vec<String> {
             found.push(format!("{name} is not among the hosts any more"));
             continue;
         };
-        if host == now {
+        // Nothing was to be done there, for whichever reason.
+        if host == now || (host.refused.is_some() && now.refused.is_some()) {
             continue;
         }
         let steps =

@@ -1,10 +1,15 @@
 //! The profiles compiled into the binary. They are TOML like a user's own, to be printed and copied.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::OnceLock};
 
 use indexmap::IndexMap;
 
-use super::{documents::Profile, read, schema::DocumentKind, source::Source};
+use super::{
+    documents::{Profile, StepDoc},
+    read,
+    schema::DocumentKind,
+    source::Source,
+};
 use crate::model::ProfileName;
 
 const FILES: [(&str, &str); 7] = [
@@ -25,6 +30,18 @@ pub fn builtin_profiles() -> impl Iterator<Item = (&'static str, &'static str)> 
     FILES.into_iter()
 }
 
+/// What is read from every host while planning, by name.
+pub fn facts() -> &'static IndexMap<String, StepDoc> {
+    static FACTS: OnceLock<IndexMap<String, StepDoc>> = OnceLock::new();
+    FACTS.get_or_init(|| {
+        let file = PathBuf::from("<built-in facts>");
+        let text = include_str!("profiles/facts.toml");
+        let (facts, _, wrong) = read::document::<Profile>(DocumentKind::Profile, &file, text);
+        assert!(wrong.is_empty(), "the built-in facts are read without complaints: {wrong:?}");
+        facts.expect("no complaints, so a document").facts
+    })
+}
+
 /// Reads the built-in profiles, each with its source.
 pub(super) fn read_all() -> IndexMap<ProfileName, (Profile, Source)> {
     FILES
@@ -42,7 +59,10 @@ pub(super) fn read_all() -> IndexMap<ProfileName, (Profile, Source)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Project, Severity};
+    use crate::{
+        config::{Project, Severity},
+        steps::Work,
+    };
 
     #[test]
     fn the_built_in_profiles_are_without_complaint_and_declare_what_they_use() {
@@ -69,6 +89,17 @@ mod tests {
             for verb in ["version", "switch", "health", "logs"] {
                 assert!(flat.verbs.contains_key(verb), "{name} has no {verb}");
             }
+        }
+    }
+
+    #[test]
+    fn the_built_in_facts_are_read_by_this_machine() {
+        for (name, doc) in facts() {
+            let action = doc.action().expect("a step");
+            let Work::Host(program) = action.kind().work() else { panic!("{name} is no program") };
+            let ran = std::process::Command::new("sh").arg("-c").arg(&program.act).output().expect("a shell");
+            let said = String::from_utf8_lossy(&ran.stdout).trim().to_owned();
+            assert!(ran.status.success() && !said.is_empty() && !said.contains('\n'), "{name}: {said:?}");
         }
     }
 }

@@ -8,6 +8,7 @@ pub fn files() -> Vec<(&'static str, &'static str)> {
         ("playbooks/upgrade.toml", include_str!("init/upgrade.toml")),
         ("roles/myapp/role.toml", include_str!("init/role.toml")),
         ("roles/myapp/releases.toml", include_str!("init/releases.toml")),
+        ("roles/myapp/CHANGELOG.md", include_str!("init/CHANGELOG.md")),
         (
             ".gitignore",
             "# What longshore keeps of its runs. The known host keys beside it belong to the project.\n/.longshore/\n",

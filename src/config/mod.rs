@@ -5,6 +5,7 @@
 //! documents of a folder together; the checks that need more than one document are in `lint`.
 
 mod builtin;
+mod changelog;
 mod diagnostic;
 pub mod documents;
 pub mod init;
@@ -21,9 +22,10 @@ pub mod suggest;
 pub mod template;
 mod walk;
 
-pub use builtin::builtin_profiles;
+pub use builtin::{builtin_profiles, facts as builtin_facts};
+pub use changelog::{Changelog, Entry as ChangelogEntry};
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use project::{Project, RoleFolder};
 pub use resolve::{ResolvedHost, ResolvedJump, Variables};
-pub use select::SelectError;
+pub use select::{SelectError, matches_glob};
 pub use source::{KeyPath, Source};

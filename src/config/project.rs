@@ -9,7 +9,7 @@ use std::{
 use indexmap::IndexMap;
 
 use super::{
-    Diagnostic, SelectError, builtin,
+    Changelog, Diagnostic, SelectError, builtin,
     diagnostic::in_reading_order,
     documents::{Inventory, Playbook, Profile, Releases, Role},
     lint, read,
@@ -52,8 +52,8 @@ pub struct RoleFolder {
     pub dir: PathBuf,
     pub role: Role,
     pub releases: Option<Releases>,
-    /// The text of `CHANGELOG.md`, if the product's is kept there.
-    pub changelog: Option<String>,
+    /// `CHANGELOG.md`, if the product's is kept there.
+    pub changelog: Option<Changelog>,
     pub(super) source: Source,
     pub(super) releases_source: Option<Source>,
     /// `role.toml` could not be read, so that nothing is known of what it says.
@@ -275,7 +275,14 @@ impl Project {
                     (None, None)
                 }
             };
-            let changelog = fs::read_to_string(dir.join("CHANGELOG.md")).ok();
+            let changelog = match read_text(&dir.join("CHANGELOG.md")) {
+                Ok(text) => Some(Changelog::parse(&text)),
+                Err(_) if !dir.join("CHANGELOG.md").exists() => None,
+                Err(diagnostic) => {
+                    found.push(*diagnostic);
+                    None
+                }
+            };
             let is_unknown = role.is_none();
             let role = role.unwrap_or_default();
             self.roles.insert(

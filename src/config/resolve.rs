@@ -40,6 +40,10 @@ pub struct ResolvedHost {
     pub state_dir: Option<String>,
     pub forward_agent: bool,
     pub windows: Vec<Window>,
+    /// Tags that are no releases and may be installed all the same, as globs.
+    pub allow_tags: Vec<String>,
+    /// Facts of the profile, those it extends included.
+    pub facts: IndexMap<String, StepDoc>,
     /// What the profile can do, those it extends included.
     pub verbs: IndexMap<String, Vec<StepDoc>>,
     /// Variables of the profile, those it extends included.
@@ -65,6 +69,7 @@ pub(super) struct FlatProfile {
     pub verbs: IndexMap<String, Vec<StepDoc>>,
     pub vars: IndexMap<String, Value>,
     pub requires: IndexMap<String, String>,
+    pub facts: IndexMap<String, StepDoc>,
 }
 
 impl ResolvedHost {
@@ -91,7 +96,7 @@ pub struct Variables {
 
 impl Variables {
     /// Names that templates know beside the variables: the host, and the versions of the upgrade.
-    pub const BUILT_IN: [&str; 4] = ["host", "release", "installed", "wanted"];
+    pub const BUILT_IN: [&str; 7] = ["host", "release", "installed", "wanted", "hop", "upgrade", "facts"];
 
     /// Lays the variables of all levels over one another: role, profile, playbook, host. The last wins.
     ///
@@ -108,6 +113,7 @@ impl Variables {
         }
         Self::add_built_in(&mut all.scope);
         all.scope.insert("host".to_owned(), host.to_json());
+        all.declare_facts(host.facts.keys());
         all
     }
 
@@ -148,6 +154,34 @@ impl Variables {
         }
     }
 
+    /// Sets `facts`: what was read from the host while planning. A fact that is not known is there without a value.
+    pub fn set_facts<'a>(&mut self, facts: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
+        let facts = facts.map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        self.scope.insert("facts".to_owned(), Json::Object(facts));
+    }
+
+    /// Adds facts that are known later.
+    pub(super) fn declare_facts<'a>(&mut self, names: impl Iterator<Item = &'a String>) {
+        if let Some(Json::Object(facts)) = self.scope.get_mut("facts") {
+            facts.extend(names.map(|name| (name.clone(), Json::Null)));
+        }
+    }
+
+    /// Sets `hop`, the part of the path that the steps do, and `upgrade`, the whole of it.
+    pub fn set_hop(&mut self, hop: Json, upgrade: Json) {
+        self.scope.insert("hop".to_owned(), hop);
+        self.scope.insert("upgrade".to_owned(), upgrade);
+    }
+
+    /// Sets what `release` needs, and whether the one before can run on its data: not its own word alone where the
+    /// hop to it passes others over.
+    pub fn set_passed_over(&mut self, requires_env: &[String], backward_compatible: bool) {
+        if let Some(Json::Object(release)) = self.scope.get_mut("release") {
+            release.insert("requires-env".to_owned(), json!(requires_env));
+            release.insert("backward-compatible".to_owned(), json!(backward_compatible));
+        }
+    }
+
     /// Adds the names that templates know beside the variables, without values.
     pub(super) fn add_built_in(scope: &mut Scope) {
         let mut host: Map<String, Json> = ["name", "address", "user", "port", "profile"]
@@ -160,6 +194,15 @@ impl Variables {
         scope.insert("installed".to_owned(), Json::Null);
         scope.insert("wanted".to_owned(), Json::Null);
         scope.insert("release".to_owned(), Json::Object(release_fields(None)));
+        let hop = json!({
+            "from": null, "to": null, "class": null, "number": 1, "first": true, "last": true, "requires-env": [],
+            "migrations": [],
+        });
+        scope.insert("hop".to_owned(), hop);
+        let upgrade = json!({ "from": null, "to": null, "hops": [], "requires-env": [], "migrations": [] });
+        scope.insert("upgrade".to_owned(), upgrade);
+        let facts = builtin::facts().keys().map(|name| (name.clone(), Json::Null)).collect();
+        scope.insert("facts".to_owned(), Json::Object(facts));
     }
 }
 
@@ -204,6 +247,8 @@ impl Project {
             state_dir: settings.state_dir,
             forward_agent: settings.forward_agent.unwrap_or(false),
             windows: settings.window.map(|OneOrMany(windows)| windows).unwrap_or_default(),
+            allow_tags: settings.allow_tags,
+            facts: flat.facts,
             verbs: flat.verbs,
             profile_vars: flat.vars,
             requires: flat.requires,
@@ -346,6 +391,7 @@ fn overlay(below: &mut Settings, above: &Settings) {
     set(&mut below.state_dir, above.state_dir.as_ref());
     set(&mut below.forward_agent, above.forward_agent.as_ref());
     windows(&mut below.window, above.window.as_ref());
+    below.allow_tags.extend(above.allow_tags.iter().cloned());
 }
 
 /// The nearer level says when a host may be worked on; a time that any level denies stays denied.
@@ -391,6 +437,7 @@ pub(super) fn flatten(profiles: &IndexMap<ProfileName, Profile>) -> IndexMap<Pro
             for (_, profile) in chain.into_iter().rev() {
                 flat.requires.extend(profile.requires.clone());
                 flat.vars.extend(profile.vars.clone());
+                flat.facts.extend(profile.facts.clone());
                 flat.verbs.extend(profile.verbs.iter().map(|(verb, steps)| (verb.clone(), steps.0.clone())));
             }
             (name.clone(), flat)

@@ -225,7 +225,7 @@ pub(super) fn is_glob(text: &str) -> bool {
 }
 
 /// Whether `text` is what `glob` describes: `*` is any text, `?` any one character.
-pub(super) fn matches_glob(glob: &str, text: &str) -> bool {
+pub fn matches_glob(glob: &str, text: &str) -> bool {
     let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
     let (mut g, mut t) = (0, 0);
     // Where to go on after the last star: the place after it, and how much of the text it took.

@@ -39,6 +39,7 @@ pub async fn exec(ad_hoc: Arc<AdHoc>, means: Means) -> Result<ExitCode, EngineEr
         .map(|(name, of)| (name.clone(), HostLine { profile: of.profile.clone(), ..HostLine::default() }));
     let started = Happening::RunStarted {
         title: ad_hoc.command.to_string(),
+        acknowledged: Vec::new(),
         plan_digest: String::new(),
         purpose: "exec".to_owned(),
         waves: vec![WaveLine { name: "all".to_owned(), hosts: names.clone() }],

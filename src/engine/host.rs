@@ -1,6 +1,7 @@
 //! One host's turn: lease, baseline, gates, steps, after-checks, release of the lease.
 
 mod ending;
+mod moved;
 mod receipts;
 mod steps;
 
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     event::{Happening, HostState, Phase, RecordError},
     model::{Failure, FailureClass, HostName, HostOutcome, Span, Verdict, Version},
-    plan::{HostPlan, Plan, PlannedCheck},
+    plan::{Asked, HostPlan, Plan, PlannedCheck, Reading},
 };
 
 pub(super) use receipts::{DoneStep, Ended, Proof, REFUSED};
@@ -158,6 +159,9 @@ impl Turn<'_> {
         wave: usize,
         site: &mut Site,
     ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
+        if let Some(refused) = self.refused().filter(|(asked, _)| *asked == Asked::Yes) {
+            return Ok((HostOutcome::Refused, Some(refused.1)));
+        }
         let link = Link::open(&self.host, self.of, self.means).await.map_err(|error| match error {
             // In the middle of its steps, it is caught up like one that cannot be reached.
             LinkError::Failed(failure) if self.past.is_some() && failure.class == FailureClass::Authentication => {
@@ -166,6 +170,9 @@ impl Turn<'_> {
             error => error.into(),
         })?;
         let link = site.link.insert(link);
+        if let Some((_, refused)) = self.refused() {
+            return Ok((HostOutcome::Refused, Some(refused)));
+        }
         let ended = match mode {
             Mode::Apply => {
                 let manifest = Manifest::of(self.plan, &self.host, wave).to_text(self.means);
@@ -203,9 +210,10 @@ impl Turn<'_> {
     }
 
     async fn look(&mut self, link: &mut Link, diff: bool) -> Result<(HostOutcome, Option<Failure>), Stopped> {
-        self.before = self.read_version(link).await?;
+        let reading = self.read(link).await?;
+        self.before = reading.installed.version().cloned();
         self.after.clone_from(&self.before);
-        if let Some(moved) = self.moved() {
+        if let Some(moved) = self.moved(&reading) {
             return Ok((HostOutcome::Refused, Some(moved)));
         }
         let seen = look::steps(&self.host, self.of, link, diff, self.means).await?;
@@ -304,8 +312,9 @@ impl Turn<'_> {
 
     /// Reads the version, the baseline and the gates. Returns how the turn ends, when it may not begin.
     async fn may_begin(&mut self, link: &mut Link) -> Result<Option<(HostOutcome, Option<Failure>)>, Stopped> {
-        self.before = self.read_version(link).await?;
-        if let Some(moved) = self.moved() {
+        let reading = self.read(link).await?;
+        self.before = reading.installed.version().cloned();
+        if let Some(moved) = self.moved(&reading) {
             return Ok(Some((HostOutcome::Refused, Some(moved))));
         }
         let baseline: Vec<_> = self.of.checks.iter().filter(|check| !check.after_only).collect();
@@ -318,24 +327,15 @@ impl Turn<'_> {
         Ok(closed.map(|failure| (HostOutcome::Parked, Some(failure))))
     }
 
-    /// Says that the host is not what the plan was made for.
-    fn moved(&self) -> Option<Failure> {
-        let found = self.of.found.as_ref().filter(|found| self.before.as_ref() != Some(found))?;
-        let now =
-            self.before.as_ref().map_or_else(|| "its version cannot be read".to_owned(), |now| format!("it has {now}"));
-        let moved = format!("the host moved since the plan: it had {found}, now {now}");
-        Some(Failure::new(FailureClass::Refused, moved).hint("make a new plan"))
-    }
-
     fn done_count(&self) -> usize {
         self.done.last().map_or(0, |step| step.index + 1)
     }
 
     /// Proves that the host is what the plan wanted: its version and its health.
     async fn prove(&mut self, link: &mut Link) -> Result<Option<Failure>, Stopped> {
-        if let (Some(wanted), Some(_)) = (&self.plan.wanted, &self.of.version) {
+        if let Some(wanted) = self.plan.wanted.as_ref().filter(|_| !self.of.version.is_empty()) {
             let is = self.after.as_ref();
-            if is != Some(wanted) {
+            if is.and_then(|is| is.compare(wanted)) != Some(std::cmp::Ordering::Equal) {
                 let seen = is.map_or_else(|| "its version is unknown".to_owned(), |is| format!("it runs {is}"));
                 return Ok(Some(Failure::new(FailureClass::Check, format!("wanted {wanted}, but {seen}"))));
             }
@@ -365,6 +365,10 @@ impl Turn<'_> {
     }
 
     async fn read_version(&self, link: &mut Link) -> Result<Option<Version>, Stopped> {
-        Ok(super::sweep::read_version(&self.host, self.of, link, self.means).await?)
+        Ok(self.read(link).await?.installed.version().cloned())
+    }
+
+    async fn read(&self, link: &mut Link) -> Result<Reading, Stopped> {
+        Ok(super::ask::read(&self.host, self.of, link, self.means).await?)
     }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::Means;
 use crate::{
     model::{HostName, Version},
-    plan::{HostPlan, Plan},
+    plan::{HostPlan, Plan, Reading},
 };
 
 /// Version of the manifest.
@@ -33,9 +33,12 @@ pub struct Manifest {
     pub hosts: usize,
     /// Index of the host's wave.
     pub wave: usize,
-    /// The version found while planning.
+    /// What the host told while the plan was made.
     #[serde(default)]
-    pub found: Option<Version>,
+    pub read: Reading,
+    /// The version that a person said it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated: Option<Version>,
     /// The plan as the host may know it.
     pub plan: Plan,
     /// `sha256:` of the host's part.
@@ -68,7 +71,8 @@ impl Manifest {
             host: host.clone(),
             hosts: plan.hosts.len(),
             wave,
-            found: of.found.clone(),
+            read: of.reading(),
+            stated: of.stated.clone(),
             plan: plan.seen_from(host, wave),
             digest: digest_of(&text),
             part: (text.len() <= MOST_KEPT).then_some(part),

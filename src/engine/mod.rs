@@ -3,6 +3,7 @@
 //! The engine decides nothing that the plan has not decided. It knows neither ledger nor terminal:
 //! what happens goes to a [`Recorder`], and an event is durable before the next thing is done.
 
+mod ask;
 mod attached;
 mod budget;
 mod checks;
@@ -40,12 +41,13 @@ use crate::{
     transport::Transport,
 };
 
+pub use ask::ask;
 pub use close::{Verdict, close};
 pub use exec::{AdHoc, exec};
 pub use manifest::{Manifest, ManifestError};
 pub use recover::{Remembered, recall, record, survey};
 use rollout::{Past, Rollout};
-pub use sweep::{sweep, versions};
+pub use sweep::sweep;
 pub use unlock::unlock;
 
 /// What a run needs of the outside. Shared by all its hosts.
@@ -196,6 +198,7 @@ fn run_started(plan: &Plan, purpose: &str) -> Happening {
     Happening::RunStarted {
         title: plan.title.clone(),
         plan_digest: plan.digest.clone(),
+        acknowledged: plan.acknowledged.clone(),
         purpose: purpose.to_owned(),
         waves: plan.waves.iter().map(|wave| WaveLine { name: wave.name.clone(), hosts: wave.hosts.clone() }).collect(),
         hosts: plan
@@ -205,7 +208,7 @@ fn run_started(plan: &Plan, purpose: &str) -> Happening {
                 let line = HostLine {
                     profile: host.profile.clone(),
                     steps: host.steps.len(),
-                    version: host.found.clone(),
+                    version: host.found.clone().filter(|_| !host.assumed),
                     wanted: plan.wanted.clone(),
                     downtime: downtime(host),
                 };

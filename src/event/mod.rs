@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Approval, Downtime, Effect, ExitCode, Failure, HostName, HostOutcome, Receipt, RunId, Span, StepId, StepOutcome,
-    StepPart, Verdict, Version, Way,
+    Acknowledged, Approval, Downtime, Effect, ExitCode, Failure, HostName, HostOutcome, Receipt, RunId, Span, StepId,
+    StepOutcome, StepPart, Verdict, Version, Way,
 };
 
 pub use state::{
@@ -53,6 +53,9 @@ pub enum Happening {
         /// The finished run that this one takes back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rolls_back: Option<RunId>,
+        /// Whose notes were read, and by whom.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        acknowledged: Vec<Acknowledged>,
     },
     /// The run was taken up again, by `resume` or `retry`, for these hosts.
     RunResumed {

@@ -142,7 +142,7 @@ impl RunState {
         match &event.what {
             // What it says of hosts is in the events after it.
             Happening::RunRecovered { .. } => {}
-            Happening::RunStarted { title, plan_digest, purpose, waves, hosts, rolls_back } => {
+            Happening::RunStarted { title, plan_digest, purpose, waves, hosts, rolls_back, acknowledged: _ } => {
                 self.rolls_back.clone_from(rolls_back);
                 self.run = Some(event.run.clone());
                 self.started = Some(event.at);

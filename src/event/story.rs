@@ -51,6 +51,7 @@ impl Story {
             Happening::RunStarted {
                 title: title.to_owned(),
                 plan_digest: "sha256:0f0f".to_owned(),
+                acknowledged: Vec::new(),
                 purpose: purpose.to_owned(),
                 waves,
                 hosts,

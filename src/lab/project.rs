@@ -7,9 +7,10 @@ use russh::keys::PublicKey;
 use super::{Fleet, LabError, bracketed};
 
 /// Files of the demo project, by their path in it. They are also what the tests of the examples load.
-pub const FILES: [(&str, &str); 3] = [
+pub const FILES: [(&str, &str); 4] = [
     ("roles/shop/role.toml", include_str!("demo/role.toml")),
     ("roles/shop/releases.toml", include_str!("demo/releases.toml")),
+    ("roles/shop/CHANGELOG.md", include_str!("demo/CHANGELOG.md")),
     ("playbooks/upgrade.toml", include_str!("demo/playbook.toml")),
 ];
 

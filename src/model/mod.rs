@@ -1,5 +1,6 @@
 //! The words of the product: names, versions, effects, outcomes. No input, no output.
 
+mod acknowledged;
 mod command;
 mod downtime;
 mod duration;
@@ -14,6 +15,7 @@ mod text;
 mod version;
 mod way;
 
+pub use acknowledged::Acknowledged;
 pub use command::{RemoteCommand, quote};
 pub use downtime::Downtime;
 pub use duration::Span;

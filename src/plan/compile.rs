@@ -1,28 +1,37 @@
 //! Compiles a playbook and its hosts into the plan: every verb resolved, every value put in.
 
+mod facts;
+mod host;
+mod journey;
+mod notes;
 mod recovery;
 mod steps;
 mod target;
 mod warnings;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
+use self::{host::Play, journey::Journey};
 use super::{
-    Estimate, FailureBudget, HostPlan, Plan, Purpose, Rollout, Summary,
+    FailureBudget, HostPlan, Plan, Purpose, Reading, Rollout, Summary, Wave,
+    path::TagKind,
+    reading::usual_version,
     waves::{self, Rounding, Traits},
-    window::Schedule,
 };
 use crate::{
     config::{
-        Diagnostic, Project, ResolvedHost, RoleFolder, Variables,
-        documents::{Amount, Playbook, Release, Scope as FailureScope, StepDoc},
+        Diagnostic, Project, ResolvedHost, RoleFolder,
+        documents::{Amount, Canary, CanaryHosts, Playbook, Release, Scope as FailureScope},
         suggest,
     },
-    model::{HostName, StepId, Version},
+    model::{HostName, Version},
 };
 
 pub use target::target;
@@ -39,10 +48,32 @@ pub struct Order {
     /// Narrows the playbook's hosts to these.
     pub limit: Option<Vec<HostName>>,
     pub now: Timestamp,
-    /// Versions read from the hosts before planning.
-    pub found: BTreeMap<HostName, Version>,
+    /// What the hosts told before planning.
+    pub read: BTreeMap<HostName, Reading>,
+    /// Versions that a person says hosts have.
+    pub from: BTreeMap<HostName, Version>,
+    /// As few hops as required stops allow; also where the playbook does not say so.
+    pub direct: bool,
     /// Folder the playbook's local files are relative to.
     pub base: PathBuf,
+}
+
+impl Order {
+    /// An order of which nothing special is said.
+    pub fn new(title: impl Into<String>, purpose: Purpose, base: PathBuf, now: Timestamp) -> Self {
+        Self {
+            title: title.into(),
+            playbook: None,
+            purpose,
+            to: None,
+            limit: None,
+            now,
+            read: BTreeMap::new(),
+            from: BTreeMap::new(),
+            direct: false,
+            base,
+        }
+    }
 }
 
 /// Format of the plans made here.
@@ -53,7 +84,7 @@ const AT_ONCE: usize = 10;
 
 /// Compiles `playbook`. All that is wrong is reported together; a plan is made only where nothing is.
 pub fn compile(project: &Project, playbook: &Playbook, order: &Order) -> Result<Plan, Vec<Diagnostic>> {
-    let mut compiler = Compiler { project, order, problems: Vec::new() };
+    let mut compiler = Compiler::new(project, order);
     let plan = compiler.playbook(playbook);
     match plan {
         Some(mut plan) if compiler.problems.is_empty() => {
@@ -64,20 +95,41 @@ pub fn compile(project: &Project, playbook: &Playbook, order: &Order) -> Result<
     }
 }
 
+/// Resolves how the hosts of `playbook` are asked for their versions and facts, and nothing else: what a plan needs
+/// to know before it can be made.
+pub fn questions(
+    project: &Project,
+    playbook: &Playbook,
+    order: &Order,
+) -> Result<IndexMap<HostName, HostPlan>, Vec<Diagnostic>> {
+    let mut compiler = Compiler::new(project, order);
+    let hosts = compiler.hosts(playbook).unwrap_or_default();
+    let folder = compiler.role(playbook);
+    let wanted = compiler.wanted(playbook, folder);
+    let play = Play { playbook, folder, wanted: wanted.as_ref() };
+    let plans = hosts
+        .into_iter()
+        .map(|name| {
+            let host = project.resolve_host(&name);
+            (name, compiler.ask(&host, play))
+        })
+        .collect();
+    if compiler.problems.is_empty() { Ok(plans) } else { Err(compiler.problems) }
+}
+
 struct Compiler<'a> {
     project: &'a Project,
     order: &'a Order,
     problems: Vec<Diagnostic>,
+    /// Facts that something of the host at hand follows from.
+    facts_used: BTreeSet<String>,
 }
 
-/// What the steps of one host are made from.
-struct HostScope<'a> {
-    host: &'a ResolvedHost,
-    vars: Variables,
-    run_as: Option<String>,
-}
+impl<'a> Compiler<'a> {
+    fn new(project: &'a Project, order: &'a Order) -> Self {
+        Self { project, order, problems: Vec::new(), facts_used: BTreeSet::new() }
+    }
 
-impl Compiler<'_> {
     /// Notes a problem. The same one on forty hosts is one problem, with their names.
     fn complain(&mut self, host: Option<&HostName>, message: String) -> &mut Diagnostic {
         let known = self.problems.iter().position(|known| known.message == message);
@@ -93,6 +145,63 @@ impl Compiler<'_> {
     }
 
     fn playbook(&mut self, playbook: &Playbook) -> Option<Plan> {
+        let hosts = self.hosts(playbook)?;
+        let folder = self.role(playbook);
+        if playbook.on_failure.scope != FailureScope::Host {
+            self.complain(None, "`on-failure.scope` can only be `host` as yet".to_owned());
+        }
+        let wanted = self.wanted(playbook, folder);
+        let play = Play { playbook, folder, wanted: wanted.as_ref() };
+
+        let mut plans = IndexMap::new();
+        let mut traits = BTreeMap::new();
+        let usual = usual_version(hosts.iter(), &self.order.read);
+        for name in &hosts {
+            let host = self.project.resolve_host(name);
+            let journey = match (folder, &wanted) {
+                (Some(folder), Some(wanted)) if self.has_path(playbook) => {
+                    self.journey(&host, folder, playbook, wanted, usual)
+                }
+                _ => Journey::default(),
+            };
+            traits.insert(name.clone(), traits_of(&host, self.order.read.get(name)));
+            let plan = self.host(&host, play, journey);
+            plans.insert(name.clone(), plan);
+        }
+
+        let waves = match self.waves(&hosts, playbook, &plans, &traits) {
+            Ok(waves) => waves,
+            Err(error) => {
+                self.complain(None, error.to_string());
+                return None;
+            }
+        };
+        let mut warnings = warnings::warnings(&hosts, &waves, &playbook.rollout, &traits, &plans);
+        warnings.extend(warnings::of_versions(&plans));
+        let notes = notes::on_the_way(&plans, folder);
+        Some(Plan {
+            format: FORMAT,
+            digest: String::new(),
+            made_at: self.order.now,
+            title: playbook.name.clone().unwrap_or_else(|| self.order.title.clone()),
+            playbook: self.order.playbook.clone(),
+            purpose: self.order.purpose,
+            role: playbook.role.clone(),
+            action: playbook.action.clone(),
+            wanted,
+            waves,
+            rollout: rollout(playbook, hosts.len()),
+            hosts: plans,
+            direct: playbook.direct || self.order.direct,
+            notes,
+            acknowledged: Vec::new(),
+            summary: None,
+            warnings,
+        })
+    }
+
+    /// Selects the hosts.
+    fn hosts(&mut self, playbook: &Playbook) -> Option<Vec<HostName>> {
         let mut hosts = match self.project.select(&playbook.hosts) {
             Ok(hosts) => hosts,
             Err(error) => {
@@ -108,175 +217,62 @@ impl Compiler<'_> {
                 return None;
             }
         }
-        let folder = match &playbook.role {
-            Some(name) => {
-                let folder = self.project.roles.get(name);
-                if folder.is_none() {
-                    let known = self.project.roles.keys().map(String::as_str);
-                    self.complain(None, format!("there is no role `{name}`")).hint = suggest::hint(name, known);
-                }
-                folder
-            }
-            None => None,
-        };
-        if playbook.on_failure.scope != FailureScope::Host {
-            self.complain(None, "`on-failure.scope` can only be `host` as yet".to_owned());
+        Some(hosts)
+    }
+
+    fn role(&mut self, playbook: &Playbook) -> Option<&'a RoleFolder> {
+        let name = playbook.role.as_ref()?;
+        let project = self.project;
+        let folder = project.roles.get(name);
+        if folder.is_none() {
+            let known = project.roles.keys().map(String::as_str);
+            self.complain(None, format!("there is no role `{name}`")).hint = suggest::hint(name, known);
         }
-        let wanted = self.order.to.clone().or_else(|| playbook.to.clone());
-        let release = wanted.as_ref().and_then(|wanted| find_release(folder, wanted));
-        if let (Some(wanted), Some(folder)) = (&wanted, folder)
-            && let (Some(releases), None) = (&folder.releases, release)
+        folder
+    }
+
+    /// The version wanted. One that no host could be brought to is a problem of the order, not of a host.
+    fn wanted(&mut self, playbook: &Playbook, folder: Option<&RoleFolder>) -> Option<Version> {
+        let wanted = self.order.to.clone().or_else(|| playbook.to.clone())?;
+        let release = find_release(folder, &wanted);
+        if let Some(folder) = folder
+            && let (Some(releases), None, TagKind::Release) = (&folder.releases, release, TagKind::of(&wanted))
         {
             let known: Vec<_> = releases.release.iter().map(|release| release.version.as_str()).collect();
             self.complain(None, format!("role `{}` has no release {wanted}", folder.name)).hint =
                 Some(format!("its `releases.toml` has {}", suggest::list(&known)));
         }
         if let Some(why) = release.and_then(|release| release.blocked.as_ref()) {
-            let wanted = wanted.as_ref().map_or("", Version::as_str);
             self.complain(None, format!("release {wanted} is blocked: {why}"));
         }
-
-        let mut plans = IndexMap::new();
-        let mut traits = BTreeMap::new();
-        for name in &hosts {
-            let host = self.project.resolve_host(name);
-            let scope = self.scope(&host, playbook, folder, wanted.as_ref(), release);
-            traits.insert(name.clone(), traits_of(&host, self.order.found.get(name)));
-            let plan = self.host(&scope, playbook, folder);
-            plans.insert(name.clone(), plan);
-        }
-
-        let select = |selector: &str| self.project.select(selector).ok();
-        let made = match waves::waves(&hosts, &playbook.rollout, &traits, &select) {
-            Ok(made) => made,
-            Err(error) => {
-                self.complain(None, error.to_string());
-                return None;
-            }
-        };
-        let warnings = warnings::warnings(&hosts, &made, &playbook.rollout, &traits, &plans);
-        Some(Plan {
-            format: FORMAT,
-            digest: String::new(),
-            made_at: self.order.now,
-            title: playbook.name.clone().unwrap_or_else(|| self.order.title.clone()),
-            playbook: self.order.playbook.clone(),
-            purpose: self.order.purpose,
-            role: playbook.role.clone(),
-            action: playbook.action.clone(),
-            wanted,
-            waves: made,
-            rollout: rollout(playbook, hosts.len()),
-            hosts: plans,
-            summary: None,
-            warnings,
-        })
+        Some(wanted)
     }
 
-    /// Puts together what templates of one host can use; the nearer level wins.
-    fn scope<'h>(
+    /// Makes the waves. Hosts that are refused are no canaries: they come last, to be told.
+    fn waves(
         &self,
-        host: &'h ResolvedHost,
+        hosts: &[HostName],
         playbook: &Playbook,
-        folder: Option<&RoleFolder>,
-        wanted: Option<&Version>,
-        release: Option<&Release>,
-    ) -> HostScope<'h> {
-        let mut vars = Variables::of(host, folder.map(|folder| &folder.role.vars), Some(&playbook.vars));
-        vars.set_release(release);
-        if let Some(wanted) = wanted {
-            vars.set_wanted(wanted);
+        plans: &IndexMap<HostName, HostPlan>,
+        traits: &BTreeMap<HostName, Traits>,
+    ) -> Result<Vec<Wave>, waves::WaveError> {
+        let is_counted = matches!(&playbook.rollout.canary, Some(Canary { hosts: CanaryHosts::Count(_), .. }));
+        let is_refused = |host: &HostName| plans[host].refused.is_some();
+        let select = |selector: &str| self.project.select(selector).ok();
+        if !is_counted || hosts.iter().all(is_refused) {
+            return waves::waves(hosts, &playbook.rollout, traits, &select);
         }
-        if let Some(found) = self.order.found.get(&host.name) {
-            vars.set_installed(found);
+        let (refused, going): (Vec<_>, Vec<_>) = hosts.iter().cloned().partition(is_refused);
+        let mut made = waves::waves(&going, &playbook.rollout, traits, &select)?;
+        if let Some(last) = made.last_mut() {
+            last.hosts.extend(refused);
         }
-        HostScope { host, vars, run_as: host.run_as.as_ref().map(|run_as| run_as.user.clone()) }
+        Ok(made)
     }
 }
 
-impl Compiler<'_> {
-    fn host(&mut self, scope: &HostScope<'_>, playbook: &Playbook, folder: Option<&RoleFolder>) -> HostPlan {
-        let host = scope.host;
-        let role = folder.map(|folder| &folder.role);
-        let required = role.map(|role| &role.requires).into_iter().chain([&host.requires]).flatten();
-        {
-            for (name, what_for) in required {
-                if scope.vars.scope.get(name).is_none_or(Json::is_null) {
-                    self.complain(Some(&host.name), format!("variable `{name}` is not set ({what_for})")).hint = Some(
-                        format!("set it under `vars` of the host, of its group, or of `[defaults]`: `{name} = ...`"),
-                    );
-                }
-            }
-        }
-        let docs: &[StepDoc] = match (role, &playbook.action) {
-            (Some(role), Some(action)) => role.action(action).unwrap_or_else(|| {
-                let name = folder.map_or("", |folder| folder.name.as_str());
-                self.complain(None, format!("role `{name}` has no action `{action}`")).hint =
-                    suggest::hint(action, role.action_names());
-                &[]
-            }),
-            _ => &playbook.steps,
-        };
-        let base = folder.map_or(self.order.base.clone(), |folder| folder.dir.clone());
-        let profile_base = self.project.profile_dir();
-        let mut steps = Vec::new();
-        if self.order.purpose != Purpose::Check {
-            for doc in docs {
-                self.step(scope, doc, &base, &mut steps);
-            }
-        }
-        for (index, step) in steps.iter_mut().enumerate() {
-            step.id = StepId::new(index, &step.name);
-        }
-        let health = host.verbs.get("health").map(Vec::as_slice).unwrap_or_default();
-        let mut checks = self.checks(scope, role.map(|role| role.check.as_slice()).unwrap_or_default(), &base);
-        checks.extend(self.checks(scope, &playbook.check, &self.order.base.clone()));
-        for doc in health {
-            if let Some(check) = self.verb_check(scope, doc, &profile_base) {
-                checks.push(check);
-            }
-        }
-        let mut gates = Vec::new();
-        if self.order.purpose != Purpose::Check {
-            gates = self.checks(scope, role.map(|role| role.gate.as_slice()).unwrap_or_default(), &base);
-            gates.extend(self.checks(scope, &playbook.gate, &self.order.base.clone()));
-        }
-        let of_role = role.and_then(|role| role.version.as_ref()).map(|doc| (doc, &base));
-        let of_profile = || host.verbs.get("version").and_then(|steps| steps.first()).map(|doc| (doc, &profile_base));
-        let version = of_role.or_else(of_profile).and_then(|(doc, base)| {
-            let mut made = Vec::new();
-            self.step(scope, doc, base, &mut made);
-            made.pop().map(|step| step.action)
-        });
-        let migration = self.reading(scope, role.and_then(|role| role.migration.as_ref()), "migration", &base);
-        self.protected(scope, &steps);
-        let recovery = self.recovery(scope, role, &base, &steps);
-        if let Err(problem) = Schedule::new(&host.windows) {
-            self.complain(Some(&host.name), problem);
-        }
-        let mut plan = HostPlan {
-            target: target::target(self.project, host),
-            profile: host.profile.to_string(),
-            tags: host.tags.iter().map(ToString::to_string).collect(),
-            install: target::install_of(scope),
-            state_dir: host.state_dir.clone(),
-            secrets: scope.vars.secrets.clone(),
-            version,
-            found: self.order.found.get(&host.name).cloned(),
-            gates,
-            point_of_no_return: steps.iter().position(|step| step.effect.passes_no_return()),
-            steps,
-            checks,
-            migration,
-            recovery,
-            rollback: None,
-            windows: host.windows.clone(),
-            estimate: None,
-        };
-        plan.estimate = Some(Estimate::of(&plan));
-        plan
-    }
-}
+#[cfg(test)]
+mod tests;
 
 fn find_release<'a>(folder: Option<&'a RoleFolder>, wanted: &Version) -> Option<&'a Release> {
     folder?
@@ -287,10 +283,11 @@ fn find_release<'a>(folder: Option<&'a RoleFolder>, wanted: &Version) -> Option<
         .find(|release| release.version.compare(wanted) == Some(std::cmp::Ordering::Equal))
 }
 
-fn traits_of(host: &ResolvedHost, found: Option<&Version>) -> Traits {
+fn traits_of(host: &ResolvedHost, read: Option<&Reading>) -> Traits {
     let mut traits = Traits::from([("profile".to_owned(), host.profile.to_string())]);
-    if let Some(found) = found {
-        traits.insert("version".to_owned(), found.to_string());
+    if let Some(read) = read {
+        traits.extend(read.installed.version().map(|version| ("version".to_owned(), version.to_string())));
+        traits.extend(read.facts.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
     for (name, value) in &host.vars {
         if let Json::String(_) | Json::Number(_) | Json::Bool(_) = value.0 {

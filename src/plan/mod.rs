@@ -2,6 +2,8 @@
 
 mod compile;
 mod estimate;
+pub mod path;
+mod reading;
 mod recovery;
 mod summary;
 #[cfg(test)]
@@ -16,16 +18,18 @@ use sha2::{Digest as _, Sha256};
 
 /// The words of documents that plans keep as they are.
 pub use crate::config::documents::{
-    AfterData, BeforeData, OutsideWindow, Promote, Requirement, Retry, Scope, Window, WindowKind,
+    AfterData, BeforeData, OutsideWindow, Promote, ReleaseKind, Requirement, Retry, Scope, Window, WindowKind,
 };
 use crate::{
-    model::{Effect, HostName, SecretId, SecretSource, Span, StepId, StepPart, Version},
+    model::{Acknowledged, Effect, HostName, SecretId, SecretSource, Span, StepId, StepPart, Version},
     steps::{Action, Check},
     transport::Target,
 };
 
-pub use compile::{FORMAT, Order, compile, target};
+pub use compile::{FORMAT, Order, compile, questions, target};
 pub use estimate::{Estimate, Timing};
+pub use path::Hop;
+pub use reading::{Installed, PlannedFact, Reading};
 pub use recovery::{HostRollback, KeptReceipt, Recovery, Shape, TakenStep, leaves};
 pub use summary::{Bound, Coverage, Lengths, NoReturn, Summary};
 
@@ -56,6 +60,15 @@ pub struct Plan {
     /// What it puts at risk, in numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+    /// The paths have as few hops as required stops allow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
+    /// What the releases on the way of some host ask of a person, oldest first.
+    #[serde(default)]
+    pub notes: Vec<ReleaseNotes>,
+    /// Who has read them.
+    #[serde(default)]
+    pub acknowledged: Vec<Acknowledged>,
     /// Things a person should know, in words: risks, what is not covered.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -161,15 +174,30 @@ pub struct HostPlan {
     /// Where secrets of this host come from. Values are never here.
     #[serde(default)]
     pub secrets: IndexMap<SecretId, SecretSource>,
-    /// Reads the installed version: its first line of output.
+    /// The sources of the installed version: each prints it, and all must agree. Empty when there is no way to ask.
     #[serde(default)]
-    pub version: Option<Action>,
+    pub version: Vec<Action>,
     /// Reads the head of the data's migrations: its first line of output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Action>,
     /// The version found while planning; `None` when not asked or not known.
     #[serde(default)]
     pub found: Option<Version>,
+    /// `found` is what most others have: the host could not be asked, and is refused should it have another.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assumed: bool,
+    /// The version that a person said it has, where it does not tell itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated: Option<Version>,
+    /// What else was read while planning, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub facts: IndexMap<String, PlannedFact>,
+    /// The way to the version wanted. Empty where it is there already, or the playbook follows no path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<Hop>,
+    /// Why nothing is done on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refusal>,
     #[serde(default)]
     pub gates: Vec<PlannedCheck>,
     pub steps: Vec<PlannedStep>,
@@ -191,6 +219,40 @@ pub struct HostPlan {
     /// The finished upgrade that this takes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<HostRollback>,
+}
+
+/// Why nothing is done on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Refusal {
+    pub reason: String,
+    #[serde(default)]
+    pub hint: Option<String>,
+    pub asked: Asked,
+}
+
+/// Whether a host that is refused was asked for what counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Asked {
+    Yes,
+    /// It could not be reached: whether it can be now is what counts first.
+    Unreached,
+    /// The plan was made without asking, to be read and not to be done.
+    Offline,
+}
+
+/// What a release on the way asks of a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ReleaseNotes {
+    pub version: Version,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaking: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required_action: Option<String>,
 }
 
 /// One step on one host, every value known.
@@ -231,6 +293,9 @@ pub struct PlannedStep {
     /// What is expected of it; nothing is enforced.
     #[serde(default)]
     pub timing: Timing,
+    /// Index of the hop that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hop: Option<usize>,
 }
 
 /// How a step will be taken back.
@@ -278,9 +343,14 @@ impl HostPlan {
             install: String::new(),
             state_dir: None,
             secrets: IndexMap::new(),
-            version: None,
+            version: Vec::new(),
             migration: None,
             found: None,
+            assumed: false,
+            stated: None,
+            facts: IndexMap::new(),
+            path: Vec::new(),
+            refused: None,
             gates: Vec::new(),
             steps: Vec::new(),
             checks: Vec::new(),
@@ -290,6 +360,23 @@ impl HostPlan {
             recovery: Recovery::default(),
             rollback: None,
         }
+    }
+}
+
+impl HostPlan {
+    /// What the host told when the plan was made, as far as the plan says.
+    pub fn reading(&self) -> Reading {
+        let facts = self.facts.iter().filter_map(|(name, fact)| Some((name.clone(), fact.value.clone()?)));
+        let asked = self.refused.as_ref().map(|refused| refused.asked);
+        let installed = match (&self.found, asked) {
+            (_, Some(Asked::Unreached)) => Installed::Unreached(String::new()),
+            (Some(_), _) if self.assumed => Installed::Unreached(String::new()),
+            (Some(found), _) => Installed::Known(found.clone()),
+            (None, Some(Asked::Yes)) => Installed::Unknown,
+            (None, _) if self.stated.is_some() => Installed::Unknown,
+            (None, _) => Installed::NotAsked,
+        };
+        Reading { installed, facts: facts.collect() }
     }
 }
 
@@ -328,6 +415,9 @@ impl Plan {
             hosts: IndexMap::new(),
             rollout: self.rollout.clone(),
             summary: None,
+            direct: self.direct,
+            notes: Vec::new(),
+            acknowledged: self.acknowledged.clone(),
             warnings: Vec::new(),
         }
     }
@@ -337,6 +427,12 @@ impl Plan {
     pub fn seal(mut self) -> Self {
         self.digest = self.compute_digest();
         self
+    }
+
+    /// Lists the releases whose notes nobody has acknowledged.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = &ReleaseNotes> {
+        let is_read = |notes: &ReleaseNotes| self.acknowledged.iter().any(|read| read.version == notes.version);
+        self.notes.iter().filter(move |notes| !is_read(notes))
     }
 
     /// Whether the plan is what it was when it was sealed.

@@ -84,6 +84,9 @@ fn the_digest_covers_every_word_of_a_plan() {
             outside_window: OutsideWindow::Leave,
         },
         summary: None,
+        direct: false,
+        notes: Vec::new(),
+        acknowledged: Vec::new(),
         warnings: Vec::new(),
     }
     .seal();

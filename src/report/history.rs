@@ -152,6 +152,11 @@ fn details<'a>(text: &mut String, event: &'a Event, known: &mut Vec<&'a Failure>
         }
     }
     match &event.what {
+        Happening::RunStarted { acknowledged, .. } => {
+            for read in acknowledged {
+                put("acknowledged: ", &format!("{} by {}", read.version, read.by));
+            }
+        }
         Happening::StepFinished { outcome, receipt, difference, output, .. } => {
             if outcome.failure().is_none_or(|failure| failure.output != *output) {
                 for said in output {

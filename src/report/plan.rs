@@ -7,15 +7,15 @@ use indexmap::IndexMap;
 
 use super::{
     page::{Page, Tone, cell, line},
-    risk,
+    paths, risk,
     table::names_of,
     words,
 };
 use crate::{
-    model::{Effect, HostName, Span},
+    model::{Effect, HostName, Span, Version},
     plan::{
-        AfterData, BeforeData, FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Promote, Purpose,
-        Scope,
+        AfterData, Asked, BeforeData, FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Promote,
+        Purpose, Scope,
     },
 };
 
@@ -46,6 +46,8 @@ pub(super) fn render(plan: &Plan, detail: Detail, page: &Page, summary: Summary<
     if plan.purpose != Purpose::Check {
         let _ = write!(text, "\n{}", waves(plan, page));
     }
+    text.push_str(&paths::paths(plan, page));
+    text.push_str(&paths::notes(plan, page));
     text.push_str(&risk::risk(plan, page));
     for (hosts, host) in alike(plan, detail, summary) {
         let _ = write!(text, "\n{}", host_plan(&hosts, host, plan, page, summary));
@@ -116,9 +118,11 @@ fn waves(plan: &Plan, page: &Page) -> String {
 
 /// Folds hosts for which the same is planned.
 fn alike<'a>(plan: &'a Plan, detail: Detail, summary: Summary<'_>) -> Vec<(Vec<&'a HostName>, &'a HostPlan)> {
-    type Shape = (String, Option<String>, Vec<String>, Vec<String>, Vec<String>, Option<usize>);
+    type Shape = (String, Option<String>, Vec<Version>, Vec<String>, Vec<String>, Vec<String>, Option<usize>);
     let mut groups: IndexMap<Shape, (Vec<&HostName>, &HostPlan)> = IndexMap::new();
-    for (name, host) in &plan.hosts {
+    // Who is refused is told once, with the reason.
+    let is_refused = |host: &HostPlan| host.refused.as_ref().is_some_and(|refused| refused.asked != Asked::Offline);
+    for (name, host) in plan.hosts.iter().filter(|(_, host)| !is_refused(host)) {
         let steps = host
             .steps
             .iter()
@@ -131,6 +135,7 @@ fn alike<'a>(plan: &'a Plan, detail: Detail, summary: Summary<'_>) -> Vec<(Vec<&
         let shape = (
             host.profile.clone(),
             host.found.as_ref().map(ToString::to_string),
+            host.path.iter().map(|hop| hop.to.clone()).collect(),
             steps,
             names(&host.gates),
             names(&host.checks),
@@ -142,7 +147,8 @@ fn alike<'a>(plan: &'a Plan, detail: Detail, summary: Summary<'_>) -> Vec<(Vec<&
 }
 
 fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, summary: Summary<'_>) -> String {
-    let found = host.found.as_ref().map(|version| cell(version.as_str()));
+    let known = host.stated.as_ref().or(host.found.as_ref());
+    let found = known.map(|version| cell(version.as_str()));
     let wanted = plan.wanted.as_ref().map(|version| cell(version.as_str()));
     let versions = match (found, wanted) {
         (Some(found), Some(wanted)) if found == wanted => format!(", has {found} already"),
@@ -170,6 +176,9 @@ fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, sum
             let what = if said.is_empty() || said == name { name } else { format!("{name}\n  {said}") };
             let tone = if step.effect.passes_no_return() { Tone::Odd } else { Tone::Plain };
             let mark = if host.point_of_no_return == Some(index) { " !" } else { "" };
+            // With one hop it is clear where a step leads.
+            let hop = step.hop.filter(|_| host.path.len() > 1).and_then(|hop| host.path.get(hop));
+            let what = hop.map_or(what.clone(), |hop| format!("{}: {what}", cell(hop.to.as_str())));
             let mut back = cell(&undo(&step.undo));
             if let Some(within) = step.confirm_within {
                 back.push_str(&format!("\n  by the host itself unless confirmed within {within}"));
@@ -292,6 +301,10 @@ fn risks(plan: &Plan) -> Vec<String> {
 
 pub(super) fn questions(plan: &Plan) -> Vec<String> {
     let mut questions = Vec::new();
+    let unread: Vec<_> = plan.unacknowledged().map(|notes| cell(notes.version.as_str())).collect();
+    if !unread.is_empty() {
+        questions.push(format!("whether the notes of {} were read", words::and(&unread)));
+    }
     let last = plan.waves.len().saturating_sub(1);
     for wave in plan.waves.iter().take(last).filter(|wave| wave.promote == Promote::Manual) {
         questions.push(format!("whether to go on after {}", cell(&wave.name)));

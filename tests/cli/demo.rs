@@ -32,6 +32,10 @@ fn the_demo_tells_of_a_host_that_is_taken_back_and_leaves_nothing_behind() {
     │ wave 2 │ 2     │ web-[5,6] │ 1s   │                   │
     ╰────────┴───────┴───────────┴──────┴───────────────────╯
 
+    Paths
+      6 hosts: 1.4.2 → 1.5.0 (web-[1-6])
+        minor: to 1.5.0; needs SHOP_CURRENCY
+
     web-[1-6] (profile host, 1.4.2 → 1.5.0)
     ╭───┬────────────────────────────────┬────────┬────────────────────────────────╮
     │   │ step                           │ effect │ undo                           │
@@ -67,7 +71,7 @@ fn the_demo_tells_of_a_host_that_is_taken_back_and_leaves_nothing_behind() {
       - Up to 4 hosts at once within a wave.
       - 1 host may fail; one more halts the run.
       - 1 host may be unreachable; one more halts the run.
-      - Any number of hosts may be inconclusive.
+      - The first host that is inconclusive halts the run.
       - The same error on 2 hosts halts the run at once.
       - A host that fails before its point of no return is taken back, last step
         first.

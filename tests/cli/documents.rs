@@ -17,6 +17,7 @@ fn a_new_project_is_made_and_lints_clean() {
     made myfleet/playbooks/upgrade.toml
     made myfleet/roles/myapp/role.toml
     made myfleet/roles/myapp/releases.toml
+    made myfleet/roles/myapp/CHANGELOG.md
     made myfleet/.gitignore
 
     Next: write your hosts into myfleet/inventory/fleet.toml, then
@@ -54,6 +55,9 @@ fn a_new_project_is_made_and_lints_clean() {
     │ wave 1 │ 1     │ second │ 2m   │                   │
     ╰────────┴───────┴────────┴──────┴───────────────────╯
 
+      ! made without asking 2 hosts for their versions: it can be read, but not be
+        applied to them
+
     first, second (profile compose)
     ╭───┬────────────────────────────────┬────────┬─────────────────────────────╮
     │   │ step                           │ effect │ undo                        │
@@ -73,12 +77,12 @@ fn a_new_project_is_made_and_lints_clean() {
       - Up to 10 hosts at once within a wave.
       - The first host that fails halts the run.
       - Any number of hosts may be unreachable.
-      - Any number of hosts may be inconclusive.
+      - The first host that is inconclusive halts the run.
       - A host that fails before its point of no return is taken back, last step
         first.
     -- standard error
 
-    hint: `longshore plan upgrade -o plan.json` keeps it, and `longshore apply plan.json` does exactly this
+    hint: leave out `--offline` for a plan that can be applied
     -- exit code 0
     ");
 }
@@ -149,9 +153,9 @@ fn lint_tells_every_problem_with_its_line_and_a_hint() {
       = hint: write `22`, without quotes
 
     error: the variable `path` is not declared
-      --> roles/myapp/role.toml:15:20
+      --> roles/myapp/role.toml:20:20
        |
-    15 | disk = { path = "{{path}}", free = "1GiB" }
+    20 | disk = { path = "{{path}}", free = "1GiB" }
        |                    ^^^^
        |
        = hint: declare it in the role's `[vars]`, or set it in the inventory or the playbook
@@ -279,9 +283,9 @@ fn the_same_problem_of_many_hosts_is_one_message_with_their_names() {
     assert_snapshot!(ran.screen(), @r#"
     -- standard error
     error: the variable `path` is not declared
-      --> roles/myapp/role.toml:15:20
+      --> roles/myapp/role.toml:20:20
        |
-    15 | disk = { path = "{{path}}", free = "1GiB" }
+    20 | disk = { path = "{{path}}", free = "1GiB" }
        |                    ^^^^
        |
        = hint: declare it in the role's `[vars]`, or set it in the inventory or the playbook
@@ -295,25 +299,25 @@ fn the_same_problem_of_many_hosts_is_one_message_with_their_names() {
        = hint: add `[profiles.host.verbs.version]` to the inventory
 
     error: the profile `host` of hosts `web-1`, `web-2` and 38 more has no verb `fetch`
-      --> roles/myapp/role.toml:20:8
+      --> roles/myapp/role.toml:25:8
        |
-    20 | verb = "fetch"
+    25 | verb = "fetch"
        |        ^^^^^^^
        |
        = hint: add `[profiles.host.verbs.fetch]` to the inventory
 
     error: the profile `host` of hosts `web-1`, `web-2` and 38 more has no verb `pin`
-      --> roles/myapp/role.toml:24:8
+      --> roles/myapp/role.toml:29:8
        |
-    24 | verb = "pin"
+    29 | verb = "pin"
        |        ^^^^^
        |
        = hint: add `[profiles.host.verbs.pin]` to the inventory
 
     error: the profile `host` of hosts `web-1`, `web-2` and 38 more has no verb `switch`
-      --> roles/myapp/role.toml:28:8
+      --> roles/myapp/role.toml:41:8
        |
-    28 | verb = "switch"
+    41 | verb = "switch"
        |        ^^^^^^^^
        |
        = hint: add `[profiles.host.verbs.switch]` to the inventory
@@ -350,7 +354,7 @@ fn s20_a_plan_that_was_changed_or_is_none_is_not_applied() {
     -- standard error
     error: a kept plan is applied as it is
 
-    hint: leave out `--to` and `--limit`, or make a new plan
+    hint: leave out `--to`, `--limit`, `--direct` and `--from`, or make a new plan
     -- exit code 2
     ");
 }

@@ -154,12 +154,18 @@ fn each_command_says_in_a_line_what_it_does_and_then_how() {
       <PLAYBOOK>  The playbook: a path, or a name under `playbooks/`
 
     Options:
-          --to <VERSION>      The version wanted
-          --limit <SELECTOR>  Narrow the playbook's hosts to these
-      -o, --out <FILE>        Keep the plan in this file
-          --offline           Do not connect to any host; versions stay unknown
-          --steps             Show the commands of each step
-      -h, --help              Print help (see more with '--help')
+          --to <VERSION>         The version wanted
+          --limit <SELECTOR>     Narrow the playbook's hosts to these
+          --direct               Go there in one hop where no required stop lies
+                                 between; what is passed over counts all the same
+          --from <HOST=VERSION>  Say which version a host has that does not tell it;
+                                 may be given several times
+          --ack <VERSION>        Say that the notes of this release were read; may
+                                 be given several times
+      -o, --out <FILE>           Keep the plan in this file
+          --offline              Do not connect to any host; versions stay unknown
+          --steps                Show the commands of each step
+      -h, --help                 Print help (see more with '--help')
 
     =====
     Do what a plan or a playbook says
@@ -170,19 +176,20 @@ fn each_command_says_in_a_line_what_it_does_and_then_how() {
       <PLAN|PLAYBOOK>  A plan kept in a file, or a playbook
 
     Options:
-          --to <VERSION>        The version wanted; only with a playbook
-          --limit <SELECTOR>    Narrow the playbook's hosts to these; only with a
-                                playbook
-          --check               Only look: what would change, without changing it
-          --diff                With `--check`: show the differences of files,
-                                secrets hidden
-          --wait                Wait for the window of each host that is outside of
-                                its own
-          --break-glass <NAME>  Start hosts outside their windows, on this person's
-                                word
-          --reason <TEXT>       Why windows are set aside; recorded and shown
-      -y, --yes                 Do not ask before a playbook is applied
-      -h, --help                Print help (see more with '--help')
+          --to <VERSION>         The version wanted; only with a playbook
+          --limit <SELECTOR>     Narrow the playbook's hosts to these; only with a
+                                 playbook
+          --direct               Go there in one hop where no required stop lies
+                                 between; what is passed over counts all the same
+          --from <HOST=VERSION>  Say which version a host has that does not tell it;
+                                 may be given several times
+          --ack <VERSION>        Say that the notes of this release were read; may
+                                 be given several times
+          --check                Only look: what would change, without changing it
+          --diff                 With `--check`: show the differences of files,
+                                 secrets hidden
+      -y, --yes                  Do not ask before a playbook is applied
+      -h, --help                 Print help (see more with '--help')
 
     =====
     Run one command on many hosts

@@ -117,7 +117,9 @@ fn plan_of(project: &Project) -> Arc<Plan> {
         to: None,
         limit: None,
         now: jiff::Timestamp::now(),
-        found: BTreeMap::new(),
+        read: BTreeMap::new(),
+        from: BTreeMap::new(),
+        direct: false,
         base: project.path.join("playbooks"),
     };
     Arc::new(plan::compile(&documents, &playbook.expect("a playbook"), &order).expect("a plan"))

@@ -343,9 +343,14 @@ impl Scenario {
             to: None,
             limit: None,
             now: beginning(),
-            found: versions
-                .map(|(name, part)| (name.parse().expect("a name"), longshore::model::Version::new(&*part.version)))
+            read: versions
+                .map(|(name, part)| {
+                    let version = longshore::model::Version::new(&*part.version);
+                    (name.parse().expect("a name"), plan::Reading::known(version))
+                })
                 .collect(),
+            from: std::collections::BTreeMap::new(),
+            direct: false,
             base: root.to_path_buf(),
         };
         plan::compile(&project, &playbook, &order)

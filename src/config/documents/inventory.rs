@@ -70,6 +70,9 @@ pub struct Settings {
     /// When a run may start on the host, and when it must not. Times that are allowed replace those of farther
     /// levels, `[]` for any time; those that are denied add up. Any time when left out.
     pub window: Option<OneOrMany<Window>>,
+    /// Tags beside the product's releases that may be installed there, as texts or globs: `pr-*`, `develop`. None when
+    /// left out.
+    pub allow_tags: Vec<String>,
 }
 
 /// A host of the inventory.
@@ -116,6 +119,9 @@ pub struct HostEntry {
     /// When a run may start on the host, and when it must not. Times that are allowed replace those of farther
     /// levels, `[]` for any time; those that are denied add up. Any time when left out.
     pub window: Option<OneOrMany<Window>>,
+    /// Tags beside the product's releases that may be installed there, as texts or globs: `pr-*`, `develop`. None when
+    /// left out.
+    pub allow_tags: Vec<String>,
 }
 
 impl HostEntry {
@@ -137,6 +143,7 @@ impl HostEntry {
             state_dir: self.state_dir.clone(),
             forward_agent: self.forward_agent,
             window: self.window.clone(),
+            allow_tags: self.allow_tags.clone(),
         }
     }
 }
@@ -184,6 +191,9 @@ pub struct Profile {
     pub vars: IndexMap<String, Value>,
     /// Variables that a host or a role must set, each with what it is for.
     pub requires: IndexMap<String, String>,
+    /// What is read from a host while planning, by name: a step that prints it on its first line. A role's fact of the
+    /// same name wins.
+    pub facts: IndexMap<String, StepDoc>,
     /// What this installation can do: each verb is a step or a list of steps.
     pub verbs: IndexMap<String, OneOrMany<StepDoc>>,
 }

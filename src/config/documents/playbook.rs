@@ -25,6 +25,13 @@ pub struct Playbook {
     /// The version wanted, unless `--to` names another.
     #[serde(default)]
     pub to: Option<Version>,
+    /// Go to the version wanted in one hop where no required stop lies between, instead of one minor at a time.
+    /// What the releases passed over need is asked for all the same.
+    #[serde(default)]
+    pub direct: bool,
+    /// Let the path pass a major release. Only with an action of the role's own: a major is a project, and no push.
+    #[serde(default)]
+    pub allow_major: bool,
     /// Variables, by name. They win over the role's and the profile's, and lose to the host's.
     #[serde(default)]
     pub vars: IndexMap<String, Value>,
@@ -54,6 +61,8 @@ impl Playbook {
             action: None,
             hosts: hosts.to_owned(),
             to: None,
+            direct: false,
+            allow_major: false,
             vars: IndexMap::new(),
             steps: Vec::new(),
             gate: Vec::new(),

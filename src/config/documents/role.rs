@@ -4,7 +4,10 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{inventory::Value, step::StepDoc};
+use super::{
+    inventory::Value,
+    step::{OneOrMany, StepDoc},
+};
 use crate::{model::Span, steps::Check};
 
 /// One product's runbook: its actions, checks and what they need.
@@ -18,9 +21,6 @@ pub struct Role {
     pub vars: IndexMap<String, Value>,
     /// Variables that a host must set, each with what it is for.
     pub requires: IndexMap<String, String>,
-    /// How to read the installed version: a step that prints it on its first line. The profile's verb `version`
-    /// when left out.
-    pub version: Option<StepDoc>,
     /// How to read the head of the data's migrations: a step that prints it on its first line, and fails where it
     /// cannot tell. Read before and after the steps: where it has not moved, a failed host is taken back by itself.
     /// The profile's verb `migration` when left out.
@@ -28,6 +28,19 @@ pub struct Role {
     /// How to read when the newest data was written: a step that prints it on its first line. Shown beside the
     /// backup's time before anybody approves a restore. The profile's verb `newest` when left out.
     pub newest: Option<StepDoc>,
+    /// How to read the installed version: a step that prints it on its first line, or as `tag=VERSION` and
+    /// `digest=DIGEST`. Where there are several, all are asked and must agree; one that says nothing is passed over.
+    /// The profile's verb `version` when left out.
+    pub version: Option<OneOrMany<StepDoc>>,
+    /// What else is read from a host while planning, by name: a step that prints it on its first line. Templates
+    /// know it as `facts.NAME`, a canary can represent it, and a saved plan that uses it is refused where it moved.
+    /// `arch`, `os` and `free-disk` are read without being named; the same name replaces.
+    pub facts: IndexMap<String, StepDoc>,
+    /// Values that a fact must have, each a text or glob, or the host is refused while planning.
+    pub requires_facts: IndexMap<String, OneOrMany<String>>,
+    /// Whether the release wanted, and every minor on the way to it, must have an entry in `CHANGELOG.md` or `notes`
+    /// in `releases.toml`. When left out, wherever there is a `CHANGELOG.md` beside `role.toml`.
+    pub changelog: Option<bool>,
     /// Bring a host to another version.
     pub upgrade: Vec<StepDoc>,
     /// Save the host's data.

@@ -11,6 +11,7 @@ use serde::{
     },
 };
 
+use super::releases::ReleaseKind;
 use crate::{
     model::{Downtime, Effect, Span},
     steps::{Action, Check, Command, Env, Fetch, File, Notify, Script, Wait},
@@ -71,8 +72,11 @@ pub struct StepDoc {
     /// Run the step only where this variable is set and not false, empty or zero; `!name` the other way round.
     /// Everywhere when left out.
     pub when: Option<String>,
-    /// Run the step once for each hop of the path instead of once in all. Read, and not yet acted on.
+    /// Run the step in each hop of the path; `false`: once in all, in the last hop. `true` when left out.
     pub once_per_hop: Option<bool>,
+    /// Run the step only in hops of these classes (`patch`, `minor`, `major`), and where no hop is known: so that a
+    /// patch needs neither backup nor migration. In every hop when left out.
+    pub only_for: Vec<ReleaseKind>,
     /// Receipts of earlier steps without which this one does not start. A receipt counts only where it says what
     /// verified it (`verified`); a `file` in it must still be there with its `size` and `sha256`. Its values are the
     /// variables `LONGSHORE_RECEIPT_FILE` and so on of the step.

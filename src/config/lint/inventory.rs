@@ -199,6 +199,10 @@ impl Check<'_, '_> {
 
         let scope = super::role::widest_scope(self.project, None, &profile_layers(self.project, name));
         let dir = self.project.profile_dir();
+        for (name, fact) in &profile.facts {
+            let setting = Setting { source, dir: &dir, scope: &scope, is_verb: true };
+            Steps { setting, found: &mut self.found }.fact(&at.key("facts").key(name), name, fact);
+        }
         for (verb, OneOrMany(steps)) in &profile.verbs {
             let list = at.key("verbs").key(verb);
             let setting = Setting { source, dir: &dir, scope: &scope, is_verb: true };

@@ -3,6 +3,7 @@
 
 mod inventory;
 mod playbook;
+mod releases;
 mod role;
 mod rollout;
 mod steps;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{
         Diagnostic, Place, Project, RoleFolder,
-        documents::{Playbook, Role, StepDoc},
+        documents::{OneOrMany, Playbook, Role, StepDoc},
         resolve::{ResolvedHost, Variables},
         source::{KeyPath, Source},
         suggest,
@@ -141,10 +141,16 @@ fn role<'a>(
         }
         _ => {}
     }
+    if playbook.allow_major && playbook.action.as_deref().is_none_or(|action| Role::ACTIONS.contains(&action)) {
+        let message = "a major release is a project of its own: `allow-major` needs an action made for it";
+        let hint = "write its steps as `[[actions.NAME]]` in the role, and `action = \"NAME\"` here".to_owned();
+        found.error(source.key_place(&root.key("allow-major")), message, Some(hint));
+    }
     if let (Some(wanted), Some(releases)) = (&playbook.to, &folder.releases) {
         let at = root.key("to");
         match releases.get(wanted) {
-            None if !releases.release.is_empty() => {
+            // A tag that is no release is for the hosts to allow.
+            None if !releases.release.is_empty() && wanted.semver().is_some() => {
                 let versions = releases.release.iter().map(|release| release.version.as_str());
                 let message = format!("`releases.toml` of the role `{name}` has no release `{wanted}`");
                 found.error(source.place(&at), message, suggest::hint(wanted.as_str(), versions));
@@ -185,7 +191,9 @@ impl Play<'_> {
         for name in selected {
             let host = self.project.resolve_host(name);
             let role = self.folder.map(|folder| &folder.role.vars);
-            let scope = shape(&Variables::of(&host, role, Some(&self.playbook.vars)).scope);
+            let mut vars = Variables::of(&host, role, Some(&self.playbook.vars));
+            vars.declare_facts(self.folder.into_iter().flat_map(|folder| folder.role.facts.keys()));
+            let scope = shape(&vars.scope);
             let key = format!("{} {}", host.profile, Json::Object(scope.clone()));
             kinds
                 .entry(key)
@@ -224,10 +232,14 @@ impl Play<'_> {
                 missing.extend(steps::missing(source, dir, &at, list, &kin.scope));
                 self.verbs(kin, source, &at, list, gaps);
             }
-            if let Some(version) = &role.version {
-                let version = std::slice::from_ref(version);
+            if let Some(OneOrMany(version)) = &role.version {
                 missing.extend(steps::missing(source, dir, &root.key("version"), version, &kin.scope));
                 self.verbs(kin, source, &root.key("version"), version, gaps);
+            }
+            for (name, fact) in &role.facts {
+                let (at, fact) = (root.key("facts").key(name), std::slice::from_ref(fact));
+                missing.extend(steps::missing(source, dir, &at, fact, &kin.scope));
+                self.verbs(kin, source, &at, fact, gaps);
             }
             for (key, checks) in [("gate", &role.gate), ("check", &role.check)] {
                 missing.extend(steps::missing_in_checks(source, dir, &root.key(key), checks, &kin.scope));
@@ -282,7 +294,10 @@ impl Play<'_> {
         let action = self.playbook.action.as_deref();
         let of_role = self.folder.is_some_and(|folder| {
             let steps = action.and_then(|action| folder.role.action(action)).unwrap_or_default();
-            steps.iter().chain(&folder.role.version).any(|step| step.verb.is_some())
+            steps
+                .iter()
+                .chain(folder.role.version.iter().flat_map(|version| &version.0))
+                .any(|step| step.verb.is_some())
         });
         own || of_role
     }

@@ -3,26 +3,27 @@
 use serde_json::Value as Json;
 
 use super::{
-    Findings,
+    Findings, releases,
     steps::{Data, Setting, Steps},
     vars,
 };
-use crate::{
-    config::{
-        Diagnostic, Project, RoleFolder,
-        documents::{Releases, Role},
-        resolve::Variables,
-        source::{KeyPath, Source},
-        template::Scope,
-    },
-    model::Version,
+use crate::config::{
+    Diagnostic, Project, RoleFolder,
+    documents::{OneOrMany, Role},
+    resolve::Variables,
+    source::{KeyPath, Source},
+    suggest,
+    template::Scope,
 };
 
 /// Judges a role by itself. Whether hosts have what it needs is asked for each playbook.
 pub fn role(project: &Project, folder: &RoleFolder, found: &mut Vec<Diagnostic>) {
     let mut found = Findings(found);
     if let (Some(releases), Some(source)) = (&folder.releases, &folder.releases_source) {
-        self::releases(releases, source, &mut found);
+        releases::releases(releases, source, &mut found);
+        if let Some(changelog) = &folder.changelog {
+            releases::against_changelog(releases, changelog, source, &mut found);
+        }
     }
     if folder.is_unknown {
         return;
@@ -46,8 +47,18 @@ pub fn role(project: &Project, folder: &RoleFolder, found: &mut Vec<Diagnostic>)
     let scope = widest_scope(project, Some(role), &[]);
     let setting = Setting { source, dir: &folder.dir, scope: &scope, is_verb: false };
     let mut steps = Steps { setting, found: &mut found };
-    if let Some(version) = &role.version {
-        steps.one(&root.key("version"), version);
+    if let Some(OneOrMany(version)) = &role.version {
+        steps.list(&root.key("version"), version);
+    }
+    for (name, fact) in &role.facts {
+        steps.fact(&root.key("facts").key(name), name, fact);
+    }
+    let known: Vec<&str> =
+        scope["facts"].as_object().map_or_else(Vec::new, |facts| facts.keys().map(String::as_str).collect());
+    for name in role.requires_facts.keys().filter(|name| !known.contains(&name.as_str())) {
+        let message = format!("there is no fact `{}`", name.escape_debug());
+        let place = source.key_place(&root.key("requires-facts").key(name));
+        steps.found.error(place, message, suggest::hint(name, known.iter().copied()));
     }
     for (key, reading) in [("migration", &role.migration), ("newest", &role.newest)] {
         if let Some(reading) = reading {
@@ -105,29 +116,6 @@ fn restorable(role: &Role, source: &Source, found: &mut Findings<'_>) {
     }
 }
 
-fn releases(releases: &Releases, source: &Source, found: &mut Findings<'_>) {
-    let list = KeyPath::root().key("release");
-    for (index, release) in releases.release.iter().enumerate() {
-        let at = list.index(index).key("version");
-        let same = |other: &Version| release.version.compare(other) == Some(std::cmp::Ordering::Equal);
-        if releases.release[..index].iter().any(|earlier| same(&earlier.version)) {
-            let message = format!("the release `{}` is there twice", release.version);
-            found.error(source.place(&at), message, Some("keep one of them".to_owned()));
-        }
-        if release.version.as_str().trim().is_empty() {
-            found.error(source.place(&at), "a version cannot be empty", None);
-        }
-        for (position, name) in release.requires_env.iter().enumerate() {
-            let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-            if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                let at = list.index(index).key("requires-env").index(position);
-                let message = format!("`{}` cannot be the name of an environment variable", name.escape_debug());
-                found.error(source.place(&at), message, None);
-            }
-        }
-    }
-}
-
 /// Returns every name that a template could use on some host: what any level of any document declares.
 ///
 /// A name that is not even here is a slip, whichever host it is for.
@@ -151,5 +139,12 @@ pub(super) fn widest_scope(project: &Project, role: Option<&Role>, more: &[Strin
     }
     let mut scope: Scope = names.into_iter().chain(more).map(|name| (name.clone(), Json::Null)).collect();
     Variables::add_built_in(&mut scope);
+    let of_roles = project.roles.values().map(|folder| &folder.role).filter(|one| role.is_none_or(|role| role == *one));
+    let of_profiles = project.flat_profiles.values().flat_map(|flat| flat.facts.keys());
+    if let Some(Json::Object(facts)) = scope.get_mut("facts") {
+        facts.extend(
+            of_roles.flat_map(|role| role.facts.keys()).chain(of_profiles).map(|name| (name.clone(), Json::Null)),
+        );
+    }
     scope
 }

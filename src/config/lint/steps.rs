@@ -88,6 +88,27 @@ impl Steps<'_, '_, '_> {
         self.step(path, step, &[], false);
     }
 
+    /// Judges a fact: a step that prints a line, under a name that templates can say.
+    pub fn fact(&mut self, path: &KeyPath, name: &str, step: &StepDoc) {
+        let source = self.setting.source;
+        let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        if !is_word || matches!(name, "version" | "digest") {
+            let message = format!("`{}` cannot be the name of a fact", name.escape_debug());
+            let hint = "a name begins with a letter and consists of letters, digits, `-` and `_`; `version` and \
+                        `digest` are there already";
+            self.found.error(source.key_place(path), message, Some(hint.to_owned()));
+        }
+        if let [kind] = step.kinds().as_slice()
+            && !["command", "script", "verb"].contains(kind)
+        {
+            let message = format!("a `{kind}` step prints no line that could be a fact");
+            let hint = "use `command` or `script`".to_owned();
+            self.found.error(source.key_place(&path.key(kind)), message, Some(hint));
+        }
+        self.step(path, step, &[], false);
+    }
+
     pub fn checks(&mut self, path: &KeyPath, checks: &[RoleCheck]) {
         let mut names: Vec<&str> = Vec::new();
         for (index, check) in checks.iter().enumerate() {

@@ -48,7 +48,8 @@ struct Relied<'a> {
 impl Turn<'_> {
     /// Puts together the proof that a step asks for, or says what it lacks.
     pub(super) fn proof(&self, step: &PlannedStep) -> Result<Proof, Failure> {
-        self.proof_among(step, &|_| true)
+        // What was saved before one hop is no backup of what the next one changes.
+        self.proof_among(step, &|done| step.hop.is_none() || self.of.steps[done.index].hop == step.hop)
     }
 
     /// As [`Turn::proof`], relying only on done steps for which `which` holds.

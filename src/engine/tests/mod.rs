@@ -204,6 +204,7 @@ fn bare_step(text: &str) -> PlannedStep {
         takes_back: None,
         confirm_within: None,
         timing: crate::plan::Timing::default(),
+        hop: None,
     }
 }
 
@@ -270,6 +271,9 @@ fn plan(waves: &[&[&str]], steps: Vec<PlannedStep>) -> Plan {
             outside_window: OutsideWindow::Leave,
         },
         summary: None,
+        direct: false,
+        notes: Vec::new(),
+        acknowledged: Vec::new(),
         warnings: Vec::new(),
     }
     .seal()

@@ -330,7 +330,7 @@ async fn a_host_whose_version_is_another_than_the_plan_saw_or_cannot_be_read_is_
         let bench = Bench::new(transport.clone());
         let mut plan = plan(&[&["web-1"]], steps());
         plan.hosts[0].found = Some(crate::model::Version::new("1.4.2"));
-        plan.hosts[0].version = Some(serde_json::from_value(json!({ "command": "print-version" })).expect("a command"));
+        plan.hosts[0].version = vec![serde_json::from_value(json!({ "command": "print-version" })).expect("a command")];
         let exit = bench.apply(&plan).await;
         assert_eq!(exit, if moved { ExitCode::Refused } else { ExitCode::Good }, "{says:?}");
         assert_eq!(ran(&transport, "web-1", WORDS).is_empty(), moved);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Compiler, HostScope};
+use super::{Compiler, host::HostScope};
 use crate::{
     config::documents::{Role, StepDoc},
     model::{StepId, StepPart},
@@ -42,7 +42,9 @@ impl Compiler<'_> {
                 );
             }
             for needed in &step.requires {
-                if !steps[..index].iter().any(|earlier| leaves(&earlier.name, &needed.receipt)) {
+                // A backup of an earlier hop is one of other data.
+                let earlier = steps[..index].iter().filter(|earlier| earlier.hop == step.hop);
+                if !earlier.into_iter().any(|earlier| leaves(&earlier.name, &needed.receipt)) {
                     let message = format!(
                         "step `{name}` requires the receipt of `{}`, and no earlier step of the host is called so",
                         needed.receipt

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::{Compiler, HostScope};
+use super::{Compiler, host::HostScope};
 use crate::{
     config::{
         documents::{RoleCheck, StepDoc},
@@ -32,7 +32,10 @@ impl Compiler<'_> {
         into: &mut Vec<PlannedStep>,
         depth: usize,
     ) {
-        if doc.when.as_deref().is_some_and(|condition| !holds(&scope.vars.scope, condition)) {
+        if let Some(condition) = &doc.when {
+            self.note_facts(condition);
+        }
+        if doc.when.as_deref().is_some_and(|condition| !holds(&scope.vars.scope, condition)) || !scope.is_for(doc) {
             return;
         }
         let Some(verb) = &doc.verb else {
@@ -111,10 +114,17 @@ impl Compiler<'_> {
             return None;
         }
         let mut problems = Vec::new();
-        action.kind_mut().templates(&mut |kind, key, text| match template::render(kind, text, &scope.vars.scope) {
-            Ok(rendered) => *text = rendered,
-            Err(error) => problems.push(format!("`{key}`: {error}")),
+        let mut facts = String::new();
+        action.kind_mut().templates(&mut |kind, key, text| {
+            if text.contains("facts.") {
+                facts.push_str(text);
+            }
+            match template::render(kind, text, &scope.vars.scope) {
+                Ok(rendered) => *text = rendered,
+                Err(error) => problems.push(format!("`{key}`: {error}")),
+            }
         });
+        self.note_facts(&facts);
         problems.extend(
             action.kind().problems().into_iter().map(|problem| format!("`{}`: {}", problem.key, problem.message)),
         );
@@ -173,6 +183,7 @@ impl Compiler<'_> {
             part: StepPart::Main,
             takes_back: None,
             timing: Timing { expected: doc.expected.unwrap_or(Span(action.kind().expected())), downtime: doc.downtime },
+            hop: scope.hop.map(|hop| hop.index),
             action,
         })
     }

@@ -1,6 +1,6 @@
 //! How a host is reached, and what identifies the install on it.
 
-use super::HostScope;
+use super::host::HostScope;
 use crate::{
     config::{Project, ResolvedHost},
     model::HostName,

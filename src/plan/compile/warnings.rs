@@ -60,3 +60,20 @@ pub(super) fn warnings(
     }
     warnings
 }
+
+/// What the plan takes on trust: versions that nobody read.
+pub(super) fn of_versions(plans: &IndexMap<HostName, HostPlan>) -> Vec<String> {
+    let names = |is: &dyn Fn(&HostPlan) -> bool| {
+        let names: Vec<_> = plans.iter().filter(|(_, plan)| is(plan)).map(|(name, _)| name.as_str()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    let mut warnings = Vec::new();
+    if let Some(hosts) = names(&|plan| plan.assumed) {
+        let what = "could not be asked and planned as having what most others have; refused should that not be so";
+        warnings.push(format!("{what}: {hosts}"));
+    }
+    if let Some(hosts) = names(&|plan| plan.stated.is_some() && plan.found != plan.stated) {
+        warnings.push(format!("a person said which version is installed, and no one proved it: {hosts}"));
+    }
+    warnings
+}

@@ -1,0 +1,191 @@
+//! Asks hosts what is installed and what they are: every source and every fact in one round trip.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use indexmap::IndexMap;
+
+use super::{
+    Means, Stop,
+    link::{Link, LinkError},
+};
+use crate::{
+    event::Happening,
+    model::{Failure, FailureClass, HostName, RunId, clean_line},
+    plan::{HostPlan, Installed, Reading},
+    steps::{Action, Work},
+    transport::Exec,
+};
+
+/// Hosts asked together: reading is cheap, and a person waits for the plan.
+const AT_ONCE: usize = 64;
+
+/// Longest time for everything that one host is asked.
+const ASK_WITHIN: Duration = Duration::from_secs(60);
+
+/// Lines of an answer that are kept. A version has one, a tag with its digest two.
+const MOST_LINES: u32 = 20;
+
+/// Asks hosts for their versions and facts. A host that cannot be asked says why.
+pub async fn ask(hosts: IndexMap<HostName, HostPlan>, means: Means) -> BTreeMap<HostName, Reading> {
+    stream::iter(hosts)
+        .map(|(host, of)| {
+            let means = means.clone();
+            async move {
+                let asked = async {
+                    let mut link = Link::open(&host, &of, &means).await?;
+                    let reading = read(&host, &of, &mut link, &means).await?;
+                    link.close().await;
+                    Ok::<_, LinkError>(reading)
+                };
+                let asked = tokio::select! {
+                    asked = asked => asked,
+                    () = means.control.asked_for(Stop::Drain) => {
+                        Err(LinkError::Failed(Failure::new(FailureClass::Controller, "stopped by a person")))
+                    }
+                };
+                let reading = asked.unwrap_or_else(|error| {
+                    let failure = match error {
+                        LinkError::Failed(failure) => failure,
+                        LinkError::Ledger(error) => Failure::from_error(FailureClass::Controller, &error),
+                    };
+                    Reading { installed: Installed::Unreached(failure.to_string()), facts: BTreeMap::new() }
+                });
+                (host, reading)
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+/// Reads the installed version as the role says, and the facts that the host's plan says how to read; records them.
+pub(super) async fn read(host: &HostName, of: &HostPlan, link: &mut Link, means: &Means) -> Result<Reading, LinkError> {
+    let sources = of.version.len();
+    let facts = || of.facts.iter().filter_map(|(name, fact)| Some((name, fact.how.as_ref()?)));
+    let questions: Vec<&Action> = of.version.iter().chain(facts().map(|(_, how)| how)).collect();
+    if questions.is_empty() {
+        return Ok(Reading::default());
+    }
+    let answers = answers(&questions, of, link).await?;
+    let mut reading = Reading::default();
+    if sources > 0 {
+        reading = Reading::of_sources(&answers[..sources]);
+        let version = Happening::FactRead { fact: "version".to_owned(), value: reading.installed.shown() };
+        means.recorder.record(Some(host), version).await?;
+    }
+    for ((name, _), answer) in facts().zip(&answers[sources..]) {
+        let line = answer.iter().flat_map(|text| text.lines()).map(str::trim).find(|line| !line.is_empty());
+        if let Some(line) = line {
+            reading.facts.insert(name.clone(), clean_line(line.as_bytes(), 200));
+        }
+    }
+    for (fact, value) in &reading.facts {
+        let read = Happening::FactRead { fact: fact.clone(), value: value.clone() };
+        means.recorder.record(Some(host), read).await?;
+    }
+    Ok(reading)
+}
+
+/// What each question was answered; `None` where its program failed. Nothing is guessed.
+async fn answers(questions: &[&Action], of: &HostPlan, link: &mut Link) -> Result<Vec<Option<String>>, LinkError> {
+    let session = link.session().await?;
+    let nonce = format!("longshore-{}", RunId::generate());
+    let programs: Vec<Option<String>> = questions.iter().map(|action| program(action)).collect();
+    let text = match programs.as_slice() {
+        [Some(only)] => only.clone(),
+        _ => together(&programs, &nonce),
+    };
+    let mut exec = Exec::script(text.clone()).timeout(ASK_WITHIN);
+    exec.run_as = link.run_as(of.target.run_as.as_ref().map(|run_as| run_as.user.as_str()));
+    exec.secrets = super::program::secrets_in(&text, &link.redactor);
+    let Ok(ended) = session.run(exec, &mut ()).await else { return Ok(vec![None; questions.len()]) };
+    let said = link.redactor.hide(&ended.out.text());
+    if let [Some(_)] = programs.as_slice() {
+        return Ok(vec![ended.is_success().then_some(said)]);
+    }
+    Ok(apart(&said, &nonce, questions.len()))
+}
+
+fn program(action: &Action) -> Option<String> {
+    match action.kind().work() {
+        Work::Host(program) => Some(program.act),
+        Work::Controller(_) => None,
+    }
+}
+
+/// Puts programs into one. Each has a shell of its own, so that a mistake in one is no mistake in another.
+fn together(programs: &[Option<String>], nonce: &str) -> String {
+    let mut text = String::new();
+    for (index, program) in programs.iter().enumerate() {
+        let Some(program) = program else { continue };
+        // Quoted here: placeholders of secrets in it are references to variables by now.
+        let quoted = program.replace('\'', r"'\''");
+        let _ = writeln!(
+            text,
+            "o=$({{ sh -c '{quoted}' 2>/dev/null </dev/null || echo '{nonce} failed'; }} | head -n {MOST_LINES})\n\
+             printf '%s %s\\n%.4000s\\n' '{nonce}' {index} \"$o\""
+        );
+    }
+    text
+}
+
+/// Takes apart what [`together`] printed.
+fn apart(said: &str, nonce: &str, count: usize) -> Vec<Option<String>> {
+    let mut answers: Vec<Option<String>> = vec![None; count];
+    let mut at = None;
+    for line in said.lines() {
+        match line.strip_prefix(nonce).map(str::trim) {
+            Some("failed") => {
+                if let Some(answer) = at.take().and_then(|at: usize| answers.get_mut(at)) {
+                    *answer = None;
+                }
+            }
+            Some(index) => {
+                at = index.parse().ok();
+                if let Some(answer) = at.and_then(|at| answers.get_mut(at)) {
+                    *answer = Some(String::new());
+                }
+            }
+            None => {
+                if let Some(Some(answer)) = at.and_then(|at| answers.get_mut(at)) {
+                    answer.push_str(line);
+                    answer.push('\n');
+                }
+            }
+        }
+    }
+    answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_answers_for_itself_whatever_the_others_do() {
+        let programs = [
+            "echo '1.4.2'",
+            "echo half; exit 3",
+            "if then; oops (",
+            "cat; echo \"it's\" two; echo lines",
+            "yes | head -n 500",
+            "set -e; false; echo no",
+            "true",
+        ];
+        let programs: Vec<_> = programs.iter().map(|text| Some((*text).to_owned())).chain([None]).collect();
+        let text = together(&programs, "mark");
+        let ran = std::process::Command::new("sh").arg("-c").arg(&text).output().expect("a shell");
+        let said = String::from_utf8(ran.stdout).expect("text");
+        let answers = apart(&said, "mark", programs.len());
+        let lines = |index: usize| answers[index].as_deref().map(|text| text.trim_end().to_owned());
+        assert_eq!(lines(0).as_deref(), Some("1.4.2"));
+        assert_eq!(lines(1), None, "what failed has told nothing");
+        assert_eq!(lines(2), None);
+        assert_eq!(lines(3).as_deref(), Some("it's two\nlines"));
+        assert_eq!(lines(4).map(|text| text.lines().count()), Some(20));
+        assert_eq!(lines(5), None);
+        assert_eq!(lines(6).as_deref(), Some(""));
+        assert_eq!(lines(7), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! Whether a host is still what its plan was made for.
+
+use super::Turn;
+use crate::{
+    model::{Failure, FailureClass, Version},
+    plan::{Asked, Installed, Reading},
+};
+
+impl Turn<'_> {
+    /// Says why the plan does nothing on the host.
+    pub(super) fn refused(&self) -> Option<(Asked, Failure)> {
+        let refused = self.of.refused.as_ref()?;
+        let mut failure = Failure::new(FailureClass::Refused, refused.reason.clone());
+        failure.hint.clone_from(&refused.hint);
+        Some((refused.asked, failure))
+    }
+
+    /// Says that the host is not what the plan was made for: its version, or a fact that something follows from.
+    pub(super) fn moved(&self, now: &Reading) -> Option<Failure> {
+        let moved = self.version_moved(&now.installed).or_else(|| self.fact_moved(now))?;
+        Some(Failure::new(FailureClass::Refused, moved).hint("make a new plan"))
+    }
+
+    fn version_moved(&self, now: &Installed) -> Option<String> {
+        let is =
+            |wanted: &Version| now.version().and_then(|now| now.compare(wanted)) == Some(std::cmp::Ordering::Equal);
+        let seen = || match now {
+            Installed::Known(now) => format!("it has {now}"),
+            Installed::Disagree(_) => format!("its {}", now.shown()),
+            _ => "its version cannot be read".to_owned(),
+        };
+        if self.of.version.is_empty() {
+            return None;
+        }
+        match (&self.of.found, &self.of.stated) {
+            (Some(found), _) if is(found) => None,
+            (Some(found), _) if self.of.assumed => Some(format!(
+                "the host could not be asked for its version when the plan was made, and was taken to have {found}; now {}",
+                seen()
+            )),
+            (Some(found), _) => Some(format!("the host moved since the plan: it had {found}, now {}", seen())),
+            (None, Some(stated)) => {
+                let tells = now.version().is_some() && !is(stated);
+                tells.then(|| format!("the plan was made for a host said to have {stated}, and now {}", seen()))
+            }
+            (None, None) => {
+                let tells = !self.of.path.is_empty() || matches!(now, Installed::Disagree(_));
+                tells.then(|| format!("the plan knew nothing of its version, and now {}", seen()))
+            }
+        }
+    }
+
+    fn fact_moved(&self, now: &Reading) -> Option<String> {
+        // What could not be asked is not known to have moved, and nothing was made from it.
+        if self.of.assumed {
+            return None;
+        }
+        self.of.facts.iter().filter(|(_, fact)| fact.relied_on && fact.how.is_some()).find_map(|(name, fact)| {
+            let seen = now.facts.get(name);
+            let say = |value: Option<&String>| value.map_or_else(|| "unknown".to_owned(), |value| format!("`{value}`"));
+            (seen != fact.value.as_ref()).then(|| {
+                format!(
+                    "the host moved since the plan: its {name} was {}, now it is {}",
+                    say(fact.value.as_ref()),
+                    say(seen)
+                )
+            })
+        })
+    }
+}
