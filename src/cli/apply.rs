@@ -3,10 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    Global, OutputFormat,
+    Global, OutputFormat, approve,
     course::{self, Course},
     error::CliError,
-    open, plan, prompt,
+    open, plan, prompt, rollback,
     run::{About, Show, Workshop},
     screen::Screen,
     windows,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     engine::{self, Means, Mode, Windows},
     model::ExitCode,
-    plan::Plan,
+    plan::{Plan, Purpose},
     report::{self, Detail, words},
 };
 
@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// With `--check`: show the differences of files, secrets hidden
     #[arg(long, requires = "check")]
     diff: bool,
+
+    #[command(flatten)]
+    approvals: approve::ApprovalArgs,
 
     #[command(flatten)]
     windows: windows::Args,
@@ -85,6 +88,9 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         (project.root, read_first(plan, args, screen).await?)
     };
     let mode = if args.check { Mode::Look { diff: args.diff } } else { Mode::Apply };
+    if plan.purpose == Purpose::Rollback {
+        return rollback::apply(&root, plan, mode, &args.approvals, global, screen).await;
+    }
     carry_out(&root, plan, mode, args.windows.windows()?, global, screen).await
 }
 

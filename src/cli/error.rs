@@ -20,6 +20,9 @@ pub(crate) enum CliError {
     NoProject(PathBuf),
     #[error("{message}")]
     Usage { message: String, hint: Option<String> },
+    /// Not allowed as things stand; nothing was done.
+    #[error("{message}")]
+    Refused { message: String, hint: Option<String> },
     #[error("cannot read `{path}`")]
     Read {
         path: PathBuf,
@@ -73,6 +76,7 @@ impl CliError {
             ) => ExitCode::BadInput,
             Self::Failed(failure) if failure.class == FailureClass::Refused => ExitCode::Refused,
             Self::Print(_) | Self::Runtime(_) | Self::Lab(_) | Self::Failed(_) => ExitCode::HostFailed,
+            Self::Refused { .. } => ExitCode::Refused,
             Self::Interrupted => ExitCode::Interrupted,
             Self::Ledger(_) | Self::Engine(_) => ExitCode::PersonNeeded,
         }
@@ -81,7 +85,7 @@ impl CliError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::NoProject(_) => Some("`longshore init myfleet` makes one; `-C DIR` names another".to_owned()),
-            Self::Usage { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. } | Self::Refused { hint, .. } => hint.clone(),
             Self::Failed(failure) => failure.hint.clone(),
             Self::Ledger(error) => error.hint(),
             Self::Lab(LabError::Control(ControlError::NoLab { path })) => {

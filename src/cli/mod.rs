@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the layer that reads the world and prints")]
 
 mod apply;
+mod approve;
 mod check;
 mod close;
 mod completions;
@@ -25,6 +26,7 @@ mod plan;
 mod prompt;
 mod recover;
 mod resume;
+mod rollback;
 mod run;
 mod schema;
 mod screen;
@@ -135,6 +137,7 @@ enum Command {
     Resume(resume::Args),
     Retry(resume::RetryArgs),
     Recover(recover::Args),
+    Rollback(rollback::Args),
     Status(control::StatusArgs),
     Pause(control::PauseArgs),
     Promote(control::PromoteArgs),
@@ -177,6 +180,7 @@ pub fn main() -> process::ExitCode {
         Command::Resume(args) => on_runtime(resume::run(&args, &global, &screen)),
         Command::Retry(args) => on_runtime(resume::retry(&args, &global, &screen)),
         Command::Recover(args) => on_runtime(recover::run(&args, &global, &screen)),
+        Command::Rollback(args) => on_runtime(rollback::run(&args, &global, &screen)),
         Command::Status(args) => on_runtime(control::status(&args, &global, &screen)),
         Command::Pause(args) => control::pause(&args, &global, &screen),
         Command::Promote(args) => control::promote(&args, &global, &screen),

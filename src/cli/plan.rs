@@ -171,7 +171,7 @@ pub(super) fn base_of(project: &Project, playbook: &Path) -> PathBuf {
 }
 
 /// Keeps a plan in a private file: it names hosts, users and commands.
-fn write(plan: &Plan, path: &Path) -> Result<(), CliError> {
+pub(super) fn write(plan: &Plan, path: &Path) -> Result<(), CliError> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let text = serde_json::to_string_pretty(plan).expect("a plan is plain data");
     let written = std::fs::OpenOptions::new()

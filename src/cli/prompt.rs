@@ -93,6 +93,15 @@ pub(crate) async fn agreed(question: String) -> Result<bool, CliError> {
     }
 }
 
+/// Asks for words before anything is begun. Ctrl-C ends the command, as it does while nothing is asked.
+pub(crate) async fn typed(question: String) -> Result<Option<String>, CliError> {
+    let asked = tokio::task::spawn_blocking(move || ask(&question));
+    tokio::select! {
+        answer = asked => Ok(answer.unwrap_or(None)),
+        _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
+    }
+}
+
 /// Asks for a yes. Anything else is a no.
 pub(crate) fn confirmed(question: &str) -> bool {
     ask(question).is_some_and(|answer| matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Global, OutputFormat,
+    Global, OutputFormat, approve,
     error::CliError,
     open,
     run::{Ran, Workshop},
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     config::Project,
-    engine::{self, Means, Windows},
+    engine::{self, Choice, Means, Windows},
     event::{HostState, RunState},
     ledger::RunRecord,
-    model::{ExitCode, Failure, FailureClass, HostName, HostOutcome, Version},
+    model::{ExitCode, Failure, FailureClass, HostName, HostOutcome, Version, Way},
     plan::{self, Plan},
     report::{self, words},
 };
@@ -38,8 +38,40 @@ pub(super) struct Args {
     #[arg(long)]
     as_planned: bool,
 
+    /// How held hosts go on: with the plan, back to the code of before, or back to the run's own backup as well
+    #[arg(long = "as", value_name = "WAY", requires = "host")]
+    way: Option<WayOn>,
+
+    /// The held host that goes on that way; may be given several times
+    #[arg(long, value_name = "HOST", requires = "way")]
+    host: Vec<String>,
+
+    #[command(flatten)]
+    approvals: approve::ApprovalArgs,
+
     #[command(flatten)]
     windows: windows::Args,
+}
+
+/// The ways on from a hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum WayOn {
+    /// With the plan, from the step that failed, once what it failed for is mended
+    RollForward,
+    /// Back to the code of before; data stays as it is
+    CodeRollback,
+    /// Back to the data of the run's own backup, after a copy of it as it is, and to the code of before
+    Restore,
+}
+
+impl From<WayOn> for Way {
+    fn from(way: WayOn) -> Self {
+        match way {
+            WayOn::RollForward => Self::RollForward,
+            WayOn::CodeRollback => Self::CodeRollback,
+            WayOn::Restore => Self::Restore,
+        }
+    }
 }
 
 /// Take hosts of a run through the same plan and gates again
@@ -88,6 +120,9 @@ pub(super) struct RetryArgs {
 }
 
 pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    if let Some(way) = args.way {
+        return go_on_as(way.into(), args, global, screen).await;
+    }
     let opened = Opened::open(&args.run, args.as_planned, global, screen)?;
     let hosts = opened.hosts(HostState::goes_on);
     // A run whose hosts all ended may still owe its last soak, and its end.
@@ -141,6 +176,56 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) ->
     opened.go_on(hosts, "retry", args.windows.windows()?, screen).await
 }
 
+/// Takes held hosts further on the way that was chosen for them.
+async fn go_on_as(way: Way, args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
+    // Going back is by what was recorded; only who goes forward is told what differs today.
+    let as_planned = args.as_planned || way != Way::RollForward;
+    let opened = Opened::open(&args.run, as_planned, global, screen)?;
+    let approver = approve::Approver::new(&args.approvals, screen)?;
+    let number = opened.record.number;
+    let mut choices = BTreeMap::new();
+    for name in &args.host {
+        let host = HostName::new(name.as_str()).map_err(|error| CliError::usage(error.to_string()))?;
+        let (Some(of), Some(state)) = (opened.plan.hosts.get(&host), opened.state.hosts.get(&host)) else {
+            return Err(CliError::usage(format!("run {number} did not concern `{host}`")));
+        };
+        if state.outcome != Some(HostOutcome::Held) {
+            let stands = state.outcome.map_or("not finished", HostOutcome::as_str);
+            let message = format!("{host} is {stands}, not held: there is nothing to choose");
+            return Err(CliError::with_hint(
+                message,
+                format!("`longshore history show {number} --host {host}` tells more"),
+            ));
+        }
+        let approval = match way {
+            Way::RollForward | Way::CodeRollback => None,
+            Way::Restore => {
+                let Some(backup) = engine::backup_of(of, state).filter(|_| !of.recovery.restore.is_empty()) else {
+                    let message = format!("run {number} left no verified backup of {host} that its role can restore");
+                    return Err(CliError::with_hint(
+                        message,
+                        "`--as roll-forward` or `--as code-rollback` go on without one",
+                    ));
+                };
+                let names: Vec<_> = of.recovery.safety_copy.iter().map(|step| format!("`{}`", step.name)).collect();
+                let keeps = of.recovery.restore_keeps.clone().unwrap_or_else(|| words::and(&names));
+                let newest = state.facts.get("newest").map(String::as_str);
+                let facts = approve::backup_facts(&host, &backup, newest, &keeps);
+                let question = approve::Question { host: &host, action: "restore", backup: Some(backup.ended), facts };
+                Some(approver.ask(question).await?)
+            }
+        };
+        choices.insert(host, Choice { way: Some(way), approval });
+    }
+    screen.say(&format!("run {number}: {way} for {}", words::count(choices.len(), "host")));
+    let (plan, state) = (Arc::new(opened.plan), opened.state);
+    let ran = opened.workshop.reopen(number, |means| engine::go_on(plan, state, choices, way.as_str(), means)).await?;
+    if screen.format == OutputFormat::Human {
+        screen.print(&report::results(&ran.state, Some(ran.number), &screen.page()))?;
+    }
+    Ok(ran.exit)
+}
+
 /// A run from the ledger that may be gone on with.
 pub(super) struct Opened {
     pub(super) workshop: Workshop,
@@ -157,7 +242,7 @@ impl Opened {
             "last" => last_rollout(&workshop)?,
             named => workshop.ledger().find(named)?,
         };
-        if record.purpose != "apply" {
+        if !matches!(record.purpose.as_str(), "apply" | "rollback") {
             let message =
                 format!("run {} is a `{}`; only a rollout can be gone on with", record.number, record.purpose);
             return Err(CliError::usage(message));
@@ -205,7 +290,7 @@ impl Opened {
 /// The last run that changed hosts: sweeps and ad-hoc commands in between do not count.
 fn last_rollout(workshop: &Workshop) -> Result<RunRecord, CliError> {
     let runs = workshop.ledger().runs(200)?;
-    let found = runs.into_iter().find(|run| run.purpose == "apply");
+    let found = runs.into_iter().find(|run| matches!(run.purpose.as_str(), "apply" | "rollback"));
     found.ok_or_else(|| CliError::with_hint("there is no rollout to go on with", "`longshore history` lists the runs"))
 }
 

@@ -87,6 +87,22 @@ pub(super) async fn read(host: &HostName, of: &HostPlan, link: &mut Link, means:
     Ok(reading)
 }
 
+/// Reads a fact that a step prints on its first line, and records it. `None`: not known.
+pub(super) async fn read_fact(
+    host: &HostName,
+    of: &HostPlan,
+    (action, fact): (&Action, &str),
+    link: &mut Link,
+    means: &Means,
+) -> Result<Option<String>, LinkError> {
+    let answer = answers(&[action], of, link).await?.pop().flatten();
+    let line = answer.as_deref().and_then(|text| text.lines().map(str::trim).find(|line| !line.is_empty()));
+    let found = line.map(|line| clean_line(line.as_bytes(), 200));
+    let value = found.clone().unwrap_or_else(|| "unknown".to_owned());
+    means.recorder.record(Some(host), Happening::FactRead { fact: fact.to_owned(), value }).await?;
+    Ok(found)
+}
+
 /// What each question was answered; `None` where its program failed. Nothing is guessed.
 async fn answers(questions: &[&Action], of: &HostPlan, link: &mut Link) -> Result<Vec<Option<String>>, LinkError> {
     let session = link.session().await?;

@@ -1,8 +1,10 @@
 //! One host's turn: lease, baseline, gates, steps, after-checks, release of the lease.
 
 mod ending;
+mod incident;
 mod moved;
 mod receipts;
+mod restore;
 mod steps;
 
 use std::{sync::Arc, time::Duration};
@@ -21,12 +23,27 @@ use super::{
 };
 use crate::{
     event::{Happening, HostState, Phase, RecordError},
-    model::{Failure, FailureClass, HostName, HostOutcome, Span, Verdict, Version},
+    model::{Approval, Failure, FailureClass, HostName, HostOutcome, Span, Verdict, Version, Way},
     plan::{Asked, HostPlan, Plan, PlannedCheck, Reading},
+    steps::Action,
 };
 
 pub(super) use receipts::{DoneStep, Ended, Proof, REFUSED};
+pub use restore::{Backup, backup_of};
 use steps::Steps;
+
+/// The value of a fact that could not be read.
+const UNKNOWN: &str = "unknown";
+
+/// What came before a host's turn.
+#[derive(Default)]
+pub(super) struct Before {
+    /// What the ledger knows of the host, where the run was taken up again.
+    pub(super) past: Option<HostState>,
+    /// How a person said that it goes on.
+    pub(super) way: Option<Way>,
+    pub(super) approvals: Vec<Approval>,
+}
 
 /// Takes one host's turn to its end. Only a failing ledger is an error.
 pub(super) async fn run(
@@ -34,11 +51,16 @@ pub(super) async fn run(
     host: HostName,
     wave: usize,
     mode: Mode,
-    past: Option<HostState>,
+    before: Before,
     means: Means,
 ) -> Result<HostEnd, RecordError> {
     let begun = Instant::now();
     means.recorder.record(Some(&host), Happening::HostStarted { wave }).await?;
+    let Before { mut past, way, approvals } = before;
+    if let (Some(past), Some(way)) = (&mut past, way) {
+        means.recorder.record(Some(&host), Happening::WayChosen { way, by: means.owner.clone() }).await?;
+        past.way = Some(way);
+    }
     let host_plan = &plan.hosts[&host];
     let mut turn = Turn {
         plan: &plan,
@@ -48,6 +70,11 @@ pub(super) async fn run(
         before: None,
         after: None,
         done: Vec::new(),
+        aside: Vec::new(),
+        head_before: None,
+        head_after: None,
+        restored: false,
+        approvals,
         past,
     };
     let mut site = Site::default();
@@ -147,6 +174,15 @@ pub(super) struct Turn<'a> {
     after: Option<Version>,
     /// Steps that changed the host, or may have, in order.
     pub(super) done: Vec<DoneStep>,
+    /// Steps beside the plan's own that ended: of an incident, of a restore.
+    aside: Vec<incident::Aside>,
+    /// Head of the data's migrations before the steps, and after them; `None` where it cannot be read.
+    head_before: Option<String>,
+    head_after: Option<String>,
+    /// The run's own backup was put back.
+    restored: bool,
+    /// What a person approved for the host.
+    approvals: Vec<Approval>,
     /// What the ledger knows of the host, where the run was taken up again.
     past: Option<HostState>,
 }
@@ -274,12 +310,12 @@ impl Turn<'_> {
         let mut begun_before = false;
         if let Some(past) = &self.past {
             self.before.clone_from(&past.before);
-            let failure = past.unwinding().cloned();
+            self.head_before = past.facts.get("migration-before").cloned().filter(|head| head != UNKNOWN);
             self.done = self.stood_before(past);
             // A host that was taken back, or never came to its steps, begins anew: baseline and gates included.
             begun_before = !self.done.is_empty() || past.is_in_the_middle();
-            if let Some(failure) = failure {
-                return self.unwind(worker, link, failure).await;
+            if let Some(ended) = self.on_its_way(worker, link).await? {
+                return Ok(ended);
             }
         }
         if !begun_before && let Some(ended) = self.may_begin(link).await? {
@@ -301,6 +337,9 @@ impl Turn<'_> {
             Steps::Failed(failure) => failure,
             Steps::AllDone { changed } => {
                 self.after = self.read_version(link).await?;
+                if let Some(migration) = &self.of.migration {
+                    self.head_after = self.read_fact(migration, "migration", link).await?;
+                }
                 match self.prove(link).await? {
                     None => return Ok((if changed { HostOutcome::Done } else { HostOutcome::Unchanged }, None)),
                     Some(failure) => failure,
@@ -316,6 +355,13 @@ impl Turn<'_> {
         self.before = reading.installed.version().cloned();
         if let Some(moved) = self.moved(&reading) {
             return Ok(Some((HostOutcome::Refused, Some(moved))));
+        }
+        if let Some(migration) = &self.of.migration {
+            self.head_before = self.read_fact(migration, "migration-before", link).await?;
+        }
+        if let Some(rollback) = &self.of.rollback {
+            // It is taken back because it is not well, so it is not asked whether it is.
+            return Ok(self.unapproved(rollback).map(|failure| (HostOutcome::Refused, Some(failure))));
         }
         let baseline: Vec<_> = self.of.checks.iter().filter(|check| !check.after_only).collect();
         if let Some(failure) = self.check(link, baseline, Phase::Baseline, Patience::Once).await? {
@@ -340,7 +386,15 @@ impl Turn<'_> {
                 return Ok(Some(Failure::new(FailureClass::Check, format!("wanted {wanted}, but {seen}"))));
             }
         }
-        self.check(link, self.of.checks.iter().collect(), Phase::After, Patience::AsPlanned).await
+        if let (Some(to), Some(_)) = (self.of.rollback.as_ref().and_then(|back| back.to.as_ref()), &self.of.version)
+            && self.after.as_ref() != Some(to)
+        {
+            let seen = self.after.as_ref().map_or("unknown", Version::as_str);
+            let what = format!("it should be back at {to}, but its version is {seen}");
+            return Ok(Some(Failure::new(FailureClass::Check, what)));
+        }
+        let phase = if self.of.rollback.is_some() { Phase::Unwound } else { Phase::After };
+        self.check(link, self.of.checks.iter().collect(), phase, Patience::AsPlanned).await
     }
 
     async fn check(
@@ -362,6 +416,11 @@ impl Turn<'_> {
             }
         };
         Ok(round.failure(class, what))
+    }
+
+    /// Reads a fact as the role says, and records it. `None`: not known.
+    async fn read_fact(&self, action: &Action, fact: &str, link: &mut Link) -> Result<Option<String>, Stopped> {
+        Ok(super::ask::read_fact(&self.host, self.of, (action, fact), link, self.means).await?)
     }
 
     async fn read_version(&self, link: &mut Link) -> Result<Option<Version>, Stopped> {

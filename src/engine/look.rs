@@ -86,7 +86,7 @@ async fn look_at(
 ) -> Result<(StepOutcome, Option<String>), Stopped> {
     let session = link.session().await?;
     let run_as = link.run_as(step.run_as.as_deref());
-    match step.action.kind().work() {
+    match step.work() {
         Work::Host(program) => {
             let Some(look) = program.look else {
                 return Ok((StepOutcome::Changed, Some(format!("would run: {}", step.action.kind().summary()))));

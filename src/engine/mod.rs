@@ -19,6 +19,7 @@ mod program;
 mod queue;
 mod recover;
 mod renew;
+mod rollback;
 mod rollout;
 mod soak;
 mod sweep;
@@ -35,7 +36,7 @@ use tokio::sync::watch;
 
 use crate::{
     event::{Happening, HostLine, RecordError, Recorder, RunState, WaveLine},
-    model::{Downtime, ExitCode, Failure, HostName, HostOutcome, RunId, Secret, SecretSource, StepId},
+    model::{Approval, Downtime, ExitCode, Failure, HostName, HostOutcome, RunId, Secret, SecretSource, StepId, Way},
     plan::{HostPlan, Plan},
     steps::Progress,
     transport::Transport,
@@ -46,6 +47,8 @@ pub use close::{Verdict, close};
 pub use exec::{AdHoc, exec};
 pub use manifest::{Manifest, ManifestError};
 pub use recover::{Remembered, recall, record, survey};
+pub use host::{Backup, backup_of};
+pub use rollback::{Finished, NotBack, changed_by, rollback};
 use rollout::{Past, Rollout};
 pub use sweep::sweep;
 pub use unlock::unlock;
@@ -191,6 +194,38 @@ pub async fn resume(
     }
     let purpose = purpose.to_owned();
     Rollout::new(&plan, Mode::Apply, means, Some(Past { state: past, hosts, purpose })).run().await
+}
+
+/// How a host goes on, as a person chose, with what that person approved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// For a held host.
+    pub way: Option<Way>,
+    pub approval: Option<Approval>,
+}
+
+/// Takes a run up again for held hosts, each on the way that a person chose for it.
+pub async fn go_on(
+    plan: Arc<Plan>,
+    past: RunState,
+    choices: BTreeMap<HostName, Choice>,
+    purpose: &str,
+    means: Means,
+) -> Result<ExitCode, EngineError> {
+    let hosts = plan.hosts.keys().filter(|host| choices.contains_key(*host)).cloned().collect();
+    let past = Past { state: past, hosts, purpose: purpose.to_owned() };
+    Rollout::new(&plan, Mode::Apply, means, Some(past)).choose(choices).run().await
+}
+
+/// Runs the plan of a rollback to its end, with what a person approved for its hosts.
+pub async fn roll_back(
+    plan: Arc<Plan>,
+    approvals: BTreeMap<HostName, Approval>,
+    mode: Mode,
+    means: Means,
+) -> Result<ExitCode, EngineError> {
+    let choice = |(host, approval)| (host, Choice { way: None, approval: Some(approval) });
+    Rollout::new(&plan, mode, means, None).choose(approvals.into_iter().map(choice).collect()).run().await
 }
 
 /// Makes the opening event of a run from its plan.

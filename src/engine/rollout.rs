@@ -1,11 +1,11 @@
 //! The rules of a rollout: waves, a sliding window of hosts in each, and the barrier between two.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
 use super::{
-    EngineError, Means, Mode, Stop, Windows,
+    Choice, EngineError, Means, Mode, Stop, Windows,
     budget::Tally,
     host,
     queue::Queue,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     event::{HaltClass, Happening, HostState, RecordError, RunState},
     model::{ExitCode, HostName, HostOutcome, Span, Verdict},
-    plan::{Plan, Wave},
+    plan::{Plan, Purpose, Wave},
 };
 
 /// What came before, when a run is taken up again.
@@ -34,6 +34,8 @@ pub(super) struct Rollout {
     tally: Tally,
     codes: Vec<ExitCode>,
     past: Option<Past>,
+    /// What a person chose and approved for hosts.
+    choices: BTreeMap<HostName, Choice>,
 }
 
 /// Why no more hosts are started.
@@ -60,7 +62,7 @@ impl Rollout {
                 }
             }
         }
-        Self { plan: Arc::clone(plan), mode, means, tally, codes, past }
+        Self { plan: Arc::clone(plan), mode, means, tally, codes, past, choices: BTreeMap::new() }
     }
 
     /// The hosts of a wave whose turn comes in this run; `None`: the wave is over.
@@ -86,8 +88,15 @@ impl Rollout {
         wave.hosts.iter().filter(good).cloned().collect()
     }
 
+    /// Takes along what a person chose and approved.
+    pub(super) fn choose(mut self, choices: BTreeMap<HostName, Choice>) -> Self {
+        self.choices = choices;
+        self
+    }
+
     pub(super) async fn run(mut self) -> Result<ExitCode, EngineError> {
         let purpose = match self.mode {
+            Mode::Apply if self.plan.purpose == Purpose::Rollback => "rollback",
             Mode::Apply => "apply",
             Mode::Look { .. } => "look",
         };
@@ -101,12 +110,18 @@ impl Rollout {
         if let Windows::Overridden { by, reason } = &self.means.windows {
             self.record(Happening::WindowsOverridden { by: by.clone(), reason: reason.clone() }).await?;
         }
+        for (host, choice) in &self.choices {
+            // Before any host is touched: what was approved is known, however the run is cut off.
+            if let Some(approval) = choice.approval.clone() {
+                self.means.recorder.record(Some(host), Happening::Approved { approval }).await?;
+            }
+        }
         let plan = Arc::clone(&self.plan);
         let mut halted = None;
         for (index, wave) in plan.waves.iter().enumerate() {
             let Some(todo) = self.todo(index, wave) else { continue };
-            if todo.is_empty() && self.past.as_ref().is_some_and(|past| past.purpose == "retry") {
-                // A retry concerns its hosts and lets no others begin.
+            if todo.is_empty() && self.past.as_ref().is_some_and(|past| past.purpose != "resume") {
+                // A retry, and what a person chose, concerns its hosts and lets no others begin.
                 continue;
             }
             halted = self.promoted(index).await?;
@@ -174,9 +189,12 @@ impl Rollout {
                 }
                 let Some(host) = queue.next(past_state.as_ref()).await? else { break };
                 let past = self.past.as_ref().and_then(|past| past.state.hosts.get(&host));
+                let choice = self.choices.get(&host).cloned().unwrap_or_default();
+                let approvals = past.iter().flat_map(|past| past.approvals.clone()).chain(choice.approval).collect();
                 let past = past.filter(|past| past.has_begun()).cloned();
+                let before = host::Before { past, way: choice.way, approvals };
                 let (plan, means) = (Arc::clone(&self.plan), self.means.clone());
-                running.push(host::run(plan, host, index, self.mode, past, means));
+                running.push(host::run(plan, host, index, self.mode, before, means));
             }
             let unpaused = async {
                 if halt.is_none() && !queue.is_empty() && self.means.control.is_paused() {

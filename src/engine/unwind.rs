@@ -8,7 +8,7 @@ use super::{
 use crate::{
     event::Happening,
     model::{Failure, FailureClass, StepOutcome},
-    plan::PlannedUndo,
+    plan::{PlannedStep, PlannedUndo},
     steps::{HostProgram, Work},
 };
 
@@ -29,72 +29,88 @@ pub(super) async fn steps(turn: &Turn<'_>, worker: &mut Worker, link: &mut Link)
     let mut left = Vec::new();
     for done in turn.done.iter().rev().filter(|done| done.changed) {
         let step = &turn.of.steps[done.index];
-        match &step.undo {
-            PlannedUndo::Nothing => continue,
-            PlannedUndo::Impossible { reason, .. } => {
-                // A step the plan's author accepted as it stands is kept; a half-run one is said either way.
-                if !step.undo_is_waived() {
-                    left.push(format!("{} ({reason})", step.name));
-                }
-                continue;
-            }
-            PlannedUndo::ByProgram | PlannedUndo::By(_) => {}
+        // Data is not taken back by pointing back: only a restore does that, and only a person begins one.
+        if step.effect.passes_no_return() {
+            continue;
         }
-        let begun = tokio::time::Instant::now();
-        let mut sent = turn.undo_sent(&step.id);
-        let mut at = 0;
-        if !turn.undo_begun(&step.id) {
-            let started = Happening::UndoStarted { step: step.id.clone(), name: step.name.clone() };
-            turn.means.recorder.record(Some(&turn.host), started).await?;
+        if let PlannedUndo::Impossible { reason, .. } = &step.undo {
+            // A step the plan's author accepted as it stands is kept; a half-run one is said either way.
+            if !step.undo_is_waived() {
+                left.push(format!("{} ({reason})", step.name));
+            }
+            continue;
         }
-        let outcome = match &step.undo {
-            PlannedUndo::By(steps) => {
-                let mut outcome = StepOutcome::Unchanged;
-                // The parts before the one that was sent last, or failed, have been done.
-                let from = sent.as_ref().map_or_else(|| turn.undo_from(&step.id), |sent| sent.part);
-                let before = from.min(steps.len() - 1);
-                for (part, undo) in steps.iter().enumerate().skip(before) {
-                    at = part;
-                    outcome = match undo.action.kind().work() {
-                        Work::Host(program) => worker.run_undo(step, (part, undo), program, sent.take(), link).await?,
-                        Work::Controller(work) => worker.act(undo, work, link).await?.0,
-                    };
-                    if !outcome.is_good() {
-                        break;
-                    }
-                }
-                outcome
-            }
-            PlannedUndo::ByProgram => match step.action.kind().work() {
-                Work::Host(program) => {
-                    let act = program.undo.unwrap_or_else(|| "exit 0".to_owned());
-                    let program = HostProgram { act, ..HostProgram::default() };
-                    worker.run_undo(step, (0, step), program, sent.take(), link).await?
-                }
-                Work::Controller(_) => StepOutcome::Unchanged,
-            },
-            PlannedUndo::Nothing | PlannedUndo::Impossible { .. } => unreachable!("handled above"),
-        };
-        let failure = outcome.failure().cloned().map(|failure| hidden(failure, &link.redactor));
-        let finished = Happening::UndoFinished {
-            step: step.id.clone(),
-            part: if failure.is_some() { at } else { 0 },
-            failure: failure.clone(),
-            took: since(begun),
-        };
-        turn.means.recorder.record(Some(&turn.host), finished).await?;
-        if let Some(failure) = failure {
-            let mut named = Failure::new(FailureClass::Undo, format!("undo of step `{}` failed", step.name));
-            named.causes.push(failure.message);
-            named.causes.extend(failure.causes);
-            if failure.class == FailureClass::Unknown {
-                let (run, host, id) = (&turn.means.run, &turn.host, &step.id);
-                named = named.hint(format!(
-                    "look whether it was taken back, then `longshore close {run} --host {host} --step {id} --undo --as done --reason TEXT` (or `--as not-done`), then `longshore retry {run} --stuck`"
-                ));
-            }
-            return Ok(Unwound::Stuck(named.output(failure.output)));
+        if let Some(failure) = one(turn, step, worker, link).await? {
+            return Ok(Unwound::Stuck(failure));
         }
     }
     Ok(Unwound::Back { left })
+}
+
+/// Takes one step back, where it has an undo. Returns why that failed.
+pub(super) async fn one(
+    turn: &Turn<'_>,
+    step: &PlannedStep,
+    worker: &mut Worker,
+    link: &mut Link,
+) -> Result<Option<Failure>, Stopped> {
+    if matches!(step.undo, PlannedUndo::Nothing | PlannedUndo::Impossible { .. }) {
+        return Ok(None);
+    }
+    let begun = tokio::time::Instant::now();
+    let mut sent = turn.undo_sent(&step.id);
+    let mut at = 0;
+    if !turn.undo_begun(&step.id) {
+        let started = Happening::UndoStarted { step: step.id.clone(), name: step.name.clone() };
+        turn.means.recorder.record(Some(&turn.host), started).await?;
+    }
+    let outcome = match &step.undo {
+        PlannedUndo::By(steps) => {
+            let mut outcome = StepOutcome::Unchanged;
+            // The parts before the one that was sent last, or failed, have been done.
+            let from = sent.as_ref().map_or_else(|| turn.undo_from(&step.id), |sent| sent.part);
+            let before = from.min(steps.len() - 1);
+            for (part, undo) in steps.iter().enumerate().skip(before) {
+                at = part;
+                outcome = match undo.action.kind().work() {
+                    Work::Host(program) => worker.run_undo(step, (part, undo), program, sent.take(), link).await?,
+                    Work::Controller(work) => worker.act(undo, work, link).await?.0,
+                };
+                if !outcome.is_good() {
+                    break;
+                }
+            }
+            outcome
+        }
+        PlannedUndo::ByProgram => match step.action.kind().work() {
+            Work::Host(program) => {
+                let act = program.undo.unwrap_or_else(|| "exit 0".to_owned());
+                let program = HostProgram { act, ..HostProgram::default() };
+                worker.run_undo(step, (0, step), program, sent.take(), link).await?
+            }
+            Work::Controller(_) => StepOutcome::Unchanged,
+        },
+        PlannedUndo::Nothing | PlannedUndo::Impossible { .. } => return Ok(None),
+    };
+    let failure = outcome.failure().cloned().map(|failure| hidden(failure, &link.redactor));
+    let finished = Happening::UndoFinished {
+        step: step.id.clone(),
+        part: if failure.is_some() { at } else { 0 },
+        failure: failure.clone(),
+        took: since(begun),
+    };
+    turn.means.recorder.record(Some(&turn.host), finished).await?;
+    if let Some(failure) = failure {
+        let mut named = Failure::new(FailureClass::Undo, format!("undo of step `{}` failed", step.name));
+        named.causes.push(failure.message);
+        named.causes.extend(failure.causes);
+        if failure.class == FailureClass::Unknown {
+            let (run, host, id) = (&turn.means.run, &turn.host, &step.id);
+            named = named.hint(format!(
+                "look whether it was taken back, then `longshore close {run} --host {host} --step {id} --undo --as done --reason TEXT` (or `--as not-done`), then `longshore retry {run} --stuck`"
+            ));
+        }
+        return Ok(Some(named.output(failure.output)));
+    }
+    Ok(None)
 }

@@ -21,8 +21,8 @@ pub use crate::config::documents::{
     AfterData, BeforeData, OutsideWindow, Promote, ReleaseKind, Requirement, Retry, Scope, Window, WindowKind,
 };
 use crate::{
-    model::{Acknowledged, Effect, HostName, SecretId, SecretSource, Span, StepId, StepPart, Version},
-    steps::{Action, Check},
+    model::{Acknowledged, Effect, HostName, KeptBy, SecretId, SecretSource, Span, StepId, StepPart, Version},
+    steps::{Action, Check, HostProgram, Work},
     transport::Target,
 };
 
@@ -381,6 +381,22 @@ impl HostPlan {
 }
 
 impl PlannedStep {
+    /// The step as work: what its kind does, or, where it takes back a step of a finished run, the undo of its kind.
+    /// Such a step works in the folder that the other left.
+    pub fn work(&self) -> Work<'_> {
+        match (self.action.kind().work(), &self.takes_back) {
+            (Work::Host(program), Some(taken)) => {
+                let keep_of = Some(KeptBy { run: taken.run.clone(), step: taken.step.clone() });
+                if !taken.by_kind {
+                    return Work::Host(HostProgram { keep_of, ..program });
+                }
+                let act = program.undo.unwrap_or_else(|| "exit 0".to_owned());
+                Work::Host(HostProgram { act, keep_of, ..HostProgram::default() })
+            }
+            (work, _) => work,
+        }
+    }
+
     /// Whether the plan's author accepted that the step is not taken back.
     pub fn undo_is_waived(&self) -> bool {
         matches!(self.undo, PlannedUndo::Impossible { waived: true, .. })

@@ -57,9 +57,29 @@ pub struct HostRollback {
     /// The version to which the host goes back.
     #[serde(default)]
     pub to: Option<Version>,
-    /// What steps of that run left as proof.
+    /// When the backup was made that is put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Timestamp>,
+    /// What steps of that run left as proof, before it changed data.
     #[serde(default)]
     pub receipts: Vec<KeptReceipt>,
+    /// The steps that copy the data as it is.
+    #[serde(default)]
+    pub copies: Vec<StepId>,
+    /// The steps that put the backup back: none begins before there is a copy.
+    #[serde(default)]
+    pub restores: Vec<StepId>,
+}
+
+impl HostRollback {
+    /// What a person has to approve before it begins: the action, and when the backup was made that is put back.
+    pub fn approval(&self) -> Option<(&'static str, Option<Timestamp>)> {
+        match self.shape {
+            Shape::Code | Shape::Traffic => None,
+            Shape::Data => Some(("restore", self.backup)),
+            Shape::Schema => Some(("rollback", None)),
+        }
+    }
 }
 
 /// What going back means for a host.

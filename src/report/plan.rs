@@ -130,6 +130,8 @@ fn alike<'a>(plan: &'a Plan, detail: Detail, summary: Summary<'_>) -> Vec<(Vec<&
                 let said = if detail == Detail::Full { summary(step) } else { String::new() };
                 format!("{}\0{}\0{}\0{said}", step.name, step.effect, undo(&step.undo))
             })
+            .chain(host.rollback.iter().map(|back| format!("{:?} {} {:?}", back.shape, back.why, back.to)))
+            .chain(host.recovery.steps().map(|step| format!("{:?} {}", step.part, step.name)))
             .collect();
         let names = |checks: &[PlannedCheck]| checks.iter().map(|check| check.name.clone()).collect();
         let shape = (
@@ -159,6 +161,11 @@ fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, sum
     let title = format!("{} (profile {}{versions})", page.paint(Tone::Strong, &names_of(hosts)), cell(&host.profile));
     let mut text = page.wrap(&title, 2);
 
+    if let Some(back) = &host.rollback {
+        let to = back.to.as_ref().map(|to| format!(" to {}", cell(to.as_str()))).unwrap_or_default();
+        let sentence = format!("  back{to}: {}, because {}", back.shape.as_str(), line(&back.why, 400));
+        text.push_str(&page.wrap(&sentence, 4));
+    }
     let width = (page.width / 2).max(30);
     let rows: Vec<Vec<String>> = host
         .steps
@@ -200,6 +207,9 @@ fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, sum
         );
         text.push_str(&page.wrap(&sentence, 2));
     }
+    if host.point_of_no_return.is_some() {
+        text.push_str(&page.wrap(&prepared(host), 2));
+    }
     for (label, checks) in [("gates", &host.gates), ("health", &host.checks)] {
         if !checks.is_empty() {
             let names: Vec<_> = checks
@@ -210,6 +220,25 @@ fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, sum
         }
     }
     text
+}
+
+/// Says what is prepared for a failure after the point of no return.
+fn prepared(host: &HostPlan) -> String {
+    let names = |steps: &[PlannedStep]| {
+        words::and(&steps.iter().map(|step| format!("`{}`", cell(&step.name))).collect::<Vec<_>>())
+    };
+    let recovery = &host.recovery;
+    let first = if recovery.incident.is_empty() {
+        "from there on: the host is held as it stands, for the role has no `[[incident]]`".to_owned()
+    } else {
+        format!("from there on: {} by itself, then a person is asked", names(&recovery.incident))
+    };
+    let restore = if recovery.restore.is_empty() {
+        "the role has no `[[restore]]`".to_owned()
+    } else {
+        format!("a restore is {}, on approval", names(&recovery.restore))
+    };
+    format!("{first}; {restore}")
 }
 
 pub(super) fn no_return(step: &PlannedStep) -> String {
@@ -241,6 +270,10 @@ pub(super) fn rules(plan: &Plan) -> Vec<String> {
     }
     if let Some(count) = rollout.budget.same_failure {
         rules.push(format!("The same error on {} halts the run at once.", words::count(count, "host")));
+    }
+    if plan.purpose == Purpose::Rollback {
+        rules.push("A host that cannot be taken back is stuck: it is left as it stands, for a person.".to_owned());
+        return rules;
     }
     rules.push(match rollout.before_data {
         BeforeData::Undo => {
@@ -308,6 +341,15 @@ pub(super) fn questions(plan: &Plan) -> Vec<String> {
     let last = plan.waves.len().saturating_sub(1);
     for wave in plan.waves.iter().take(last).filter(|wave| wave.promote == Promote::Manual) {
         questions.push(format!("whether to go on after {}", cell(&wave.name)));
+    }
+    let asked: Vec<_> = plan
+        .hosts
+        .iter()
+        .filter(|(_, host)| host.rollback.as_ref().is_some_and(|back| back.approval().is_some()))
+        .map(|(name, _)| name)
+        .collect();
+    if !asked.is_empty() {
+        questions.push(format!("whether to change the data of {}: its name, typed for each", names_of(&asked)));
     }
     questions
 }

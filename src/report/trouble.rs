@@ -131,6 +131,29 @@ fn ways_on(state: &RunState, number: RunNumber) -> Vec<String> {
     if any(&|outcome| matches!(outcome, Some(Failed | Undone | Parked))) {
         ways.push(format!("once mended, `longshore retry {number} --failed` takes them through the plan again"));
     }
+    let held = |after_data: bool| {
+        let held = state
+            .hosts
+            .iter()
+            .filter(move |(_, host)| host.outcome == Some(HostOutcome::Held) && (host.incidents > 0) == after_data);
+        held.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
+    };
+    for after_data in [true, false] {
+        let hosts = held(after_data);
+        let Some(first) = hosts.first() else { continue };
+        let host = if hosts.len() == 1 { *first } else { "HOST" };
+        let way = |way: &str, does: &str| format!("`longshore resume {number} --as {way} --host {host}` {does}");
+        ways.push(way("roll-forward", "goes on with the step that failed, once that is mended"));
+        if after_data {
+            ways.push(way(
+                "code-rollback",
+                "points the code back and leaves the data new: only if the old release can run on it",
+            ));
+            ways.push(way("restore", "copies the data as it is, puts back this run's backup and the code of before; what was written since is lost, so it asks first"));
+        } else {
+            ways.push(way("code-rollback", "takes the host's steps back"));
+        }
+    }
     if any(&|outcome| outcome == Some(Unreachable)) {
         ways.push(format!("`longshore retry {number} --unreached` tries the hosts again that could not be reached"));
     }

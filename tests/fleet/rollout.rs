@@ -188,7 +188,7 @@ fn a_failure_gets_no_further_than_the_rollout_lets_it() {
     // After data was changed nobody points the code back: the host is held as it stands.
     let data = "[rollout]\nat-once = 1\nbudget = { failed = 1 }\n[[steps]]\nname = \"Migrate\"\neffect = \"data\"\nunprotected = \"for the test\"\ncommand = { run = \"echo migrated >>data\", dir = \"{{path}}\" }\n";
     let ran = apply(&fleet, data, &[("web-3", "broken")]).expect_code(3);
-    let ran = ran.says("pointing the code back is no rollback").says("5 done, 1 held");
+    let ran = ran.says("data was changed by `Migrate`").says("5 done, 1 held");
     assert_eq!(ran.row("web-3")[1], "held", "{ran}");
     assert_eq!([fleet.read("web-3", "data"), fleet.read("web-3", "trace")], ["migrated\n", "switch\n"]);
 

@@ -1,6 +1,6 @@
 //! How a failed host ends: taken back where the plan lets it, or held for a person.
 
-use super::{DoneStep, Stopped, Turn};
+use super::{Stopped, Turn};
 use crate::{
     engine::{
         checks::Patience,
@@ -9,8 +9,18 @@ use crate::{
         unwind::{self, Unwound},
     },
     event::{Happening, Phase, UndoSent, UndoState},
-    model::{Effect, Failure, HostOutcome, StepId, Version},
+    model::{Effect, Failure, FailureClass, HostOutcome, StepId, Version, Way},
+    plan::{BeforeData, Purpose},
 };
+
+/// Whether the code of before can run on the data as it is.
+enum Data {
+    /// No step changed any.
+    Untouched,
+    /// It can, and why.
+    Fits(String),
+    Moved,
+}
 
 impl Turn<'_> {
     /// Takes a failed host back where the plan lets it, or holds it for a person.
@@ -20,65 +30,144 @@ impl Turn<'_> {
         link: &mut Link,
         failure: Failure,
     ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
-        let is_changed = |done: &&DoneStep| done.changed && self.of.steps[done.index].effect != Effect::Read;
-        let changed = || self.done.iter().filter(is_changed).map(|done| &self.of.steps[done.index]);
-        // A data step that found nothing to do moved no data, and what follows it is no point of no return.
-        if let Some(passed) = changed().find(|step| step.effect.passes_no_return()) {
-            let held = failure.hint(format!(
-                "step `{}` changed data, so pointing the code back is no rollback: choose between going on, code rollback and restore",
-                passed.name
+        if self.plan.purpose == Purpose::Rollback {
+            let stuck = failure.hint(format!(
+                "the host is between two versions: mend what `longshore history show --host {}` tells, then \
+                 `longshore retry --host {}` goes on with taking it back",
+                self.host, self.host
             ));
-            return Ok((HostOutcome::Held, Some(held)));
+            return Ok((HostOutcome::Stuck, Some(stuck)));
         }
-        if self.plan.rollout.before_data == crate::plan::BeforeData::Hold {
+        let data = self.data(link).await?;
+        // A data step that found nothing to do moved no data, and what follows it is no point of no return.
+        if matches!(data, Data::Moved) {
+            return self.incident(worker, link, failure).await;
+        }
+        if self.plan.rollout.before_data == BeforeData::Hold {
             return Ok((HostOutcome::Held, Some(failure)));
         }
-        if changed().next().is_none() {
+        let changed = |effect: Effect| effect != Effect::Read;
+        if !self.done.iter().any(|done| done.changed && changed(self.of.steps[done.index].effect)) {
             return Ok((HostOutcome::Failed, Some(failure)));
         }
+        self.unwind_from_here(worker, link, failure).await
+    }
+
+    /// Begins to take the host back.
+    async fn unwind_from_here(
+        &mut self,
+        worker: &mut Worker,
+        link: &mut Link,
+        failure: Failure,
+    ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
         let what = Happening::UnwindStarted { failure: hidden(failure.clone(), &link.redactor) };
         self.means.recorder.record(Some(&self.host), what).await?;
         self.unwind(worker, link, failure).await
     }
 
-    /// Takes the done steps back and proves that the host is where it was.
+    /// Judges whether the code of before can run on the data as it is now.
+    async fn data(&mut self, link: &mut Link) -> Result<Data, Stopped> {
+        if self.changed_data().next().is_none() {
+            return Ok(Data::Untouched);
+        }
+        if let Some(migration) = &self.of.migration {
+            self.head_after = self.read_fact(migration, "migration", link).await?;
+        }
+        if self.changed_data().any(|(_, step)| step.effect == Effect::Irreversible) {
+            return Ok(Data::Moved);
+        }
+        if let (Some(before), Some(after)) = (&self.head_before, &self.head_after)
+            && before == after
+        {
+            return Ok(Data::Fits(format!("its migrations did not move: {after}")));
+        }
+        if self.changed_data().all(|(_, step)| step.backward_compatible) {
+            return Ok(Data::Fits("the release is marked `backward-compatible`".to_owned()));
+        }
+        Ok(Data::Moved)
+    }
+
+    /// Goes on with a host that was taken up again on the way a person chose, or that was cut off on it.
+    pub(super) async fn on_its_way(
+        &mut self,
+        worker: &mut Worker,
+        link: &mut Link,
+    ) -> Result<Option<(HostOutcome, Option<Failure>)>, Stopped> {
+        let Some(past) = self.past.clone() else { return Ok(None) };
+        let unwinding = past.unwinding().cloned();
+        if past.incident_open && unwinding.is_none() {
+            let failure = past.incident.clone().unwrap_or_else(held_before);
+            self.data(link).await?;
+            return self.incident(worker, link, failure).await.map(Some);
+        }
+        let failure = unwinding.clone().or_else(|| past.incident.clone()).unwrap_or_else(held_before);
+        match past.way {
+            Some(Way::Restore) => self.restore(worker, link, failure).await.map(Some),
+            Some(Way::CodeRollback) if unwinding.is_none() => {
+                self.unwind_from_here(worker, link, failure).await.map(Some)
+            }
+            Some(Way::CodeRollback) => self.unwind(worker, link, failure).await.map(Some),
+            None if unwinding.is_some() => self.unwind(worker, link, failure).await.map(Some),
+            // Without a choice of its own, going on with a held host is going forward.
+            Some(Way::RollForward) | None => {
+                let stuck = self.incident_back(worker, link).await?;
+                Ok(stuck.map(|undo| (HostOutcome::Stuck, Some(self.stuck(failure, &undo)))))
+            }
+        }
+    }
+
+    /// Takes the done steps back and proves that the host is where it was. Data stays as it is.
     pub(super) async fn unwind(
         &mut self,
         worker: &mut Worker,
         link: &mut Link,
         failure: Failure,
     ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
-        match unwind::steps(self, worker, link).await? {
-            Unwound::Stuck(undo) => {
-                let hint = undo.hint.clone().unwrap_or_else(|| {
-                    let (run, host) = (&self.means.run, &self.host);
-                    format!(
-                        "the host is stuck between two versions: `longshore history show {run} --host {host}` has everything it said; mend what the undo needs, then `longshore retry {run} --stuck` goes on with it"
-                    )
-                });
-                Ok((HostOutcome::Stuck, Some(failure.because(format!("taking it back failed: {undo}")).hint(hint))))
-            }
-            Unwound::Back { left } => {
-                self.after = self.read_version(link).await?;
-                let checks = self.of.checks.iter().filter(|check| !check.after_only).collect();
-                if let Some(red) = self.check(link, checks, Phase::Unwound, Patience::AsPlanned).await? {
-                    let held = failure.because(format!("it was taken back, but is not healthy: {red}"));
-                    return Ok((HostOutcome::Stuck, Some(held)));
-                }
-                if self.before.is_some() && self.before != self.after {
-                    let seen = self.after.as_ref().map_or("unknown", Version::as_str);
-                    return Ok((
-                        HostOutcome::Stuck,
-                        Some(failure.because(format!("it was taken back, but its version is {seen}"))),
-                    ));
-                }
-                if left.is_empty() {
-                    return Ok((HostOutcome::Undone, Some(failure)));
-                }
-                let left = format!("not taken back, having no undo: {}", left.join(", "));
-                Ok((HostOutcome::Failed, Some(failure.because(left))))
-            }
+        let left = match unwind::steps(self, worker, link).await? {
+            Unwound::Stuck(undo) => return Ok((HostOutcome::Stuck, Some(self.stuck(failure, &undo)))),
+            Unwound::Back { left } => left,
+        };
+        if let Some(undo) = self.incident_back(worker, link).await? {
+            return Ok((HostOutcome::Stuck, Some(self.stuck(failure, &undo))));
         }
+        let kept: Vec<_> = self.changed_data().map(|(_, step)| format!("`{}`", step.name)).collect();
+        let failure = match (kept.is_empty(), self.restored) {
+            (true, _) => failure,
+            (false, true) => failure.because("the data of the run's own backup was put back".to_owned()),
+            (false, false) => {
+                let why = match self.data(link).await? {
+                    Data::Fits(why) => format!(" ({why})"),
+                    Data::Moved | Data::Untouched => String::new(),
+                };
+                failure.because(format!("the code was taken back; data stays as {} left it{why}", kept.join(", ")))
+            }
+        };
+        self.after = self.read_version(link).await?;
+        let checks = self.of.checks.iter().filter(|check| !check.after_only).collect();
+        if let Some(red) = self.check(link, checks, Phase::Unwound, Patience::AsPlanned).await? {
+            let held = failure.because(format!("it was taken back, but is not healthy: {red}"));
+            return Ok((HostOutcome::Stuck, Some(held)));
+        }
+        if self.before.is_some() && self.before != self.after {
+            let seen = self.after.as_ref().map_or("unknown", Version::as_str);
+            let stuck = failure.because(format!("it was taken back, but its version is {seen}"));
+            return Ok((HostOutcome::Stuck, Some(stuck)));
+        }
+        if left.is_empty() {
+            return Ok((HostOutcome::Undone, Some(failure)));
+        }
+        let left = format!("not taken back, having no undo: {}", left.join(", "));
+        Ok((HostOutcome::Failed, Some(failure.because(left))))
+    }
+
+    fn stuck(&self, failure: Failure, undo: &Failure) -> Failure {
+        let hint = undo.hint.clone().unwrap_or_else(|| {
+            let (run, host) = (&self.means.run, &self.host);
+            format!(
+                "the host is stuck between two versions: `longshore history show {run} --host {host}` has everything it said; mend what the undo needs, then `longshore retry {run} --stuck` goes on with it"
+            )
+        });
+        failure.because(format!("taking it back failed: {undo}")).output(undo.output.clone()).hint(hint)
     }
 
     /// Whether the undo of a step was under way when the run was cut off.
@@ -97,4 +186,9 @@ impl Turn<'_> {
         let past = self.past.as_ref().and_then(|past| past.steps.get(step));
         past.filter(|state| state.undo == UndoState::Running)?.undo_sent.clone()
     }
+}
+
+/// What is blamed where a host was held before anything was known of a failure.
+fn held_before() -> Failure {
+    Failure::new(FailureClass::Step, "the host was held, and a person chose how it goes on")
 }

@@ -55,6 +55,9 @@ impl Turn<'_> {
     /// As [`Turn::proof`], relying only on done steps for which `which` holds.
     pub(super) fn proof_among(&self, step: &PlannedStep, which: &dyn Fn(&DoneStep) -> bool) -> Result<Proof, Failure> {
         let mut proof = Proof::default();
+        if let Some(failure) = self.no_copy(step) {
+            return Err(failure);
+        }
         for needed in &step.requires {
             let named = &needed.receipt;
             let refused = |what: String| {
@@ -87,6 +90,14 @@ impl Turn<'_> {
             let name = self.of.steps[done.index].name.as_str();
             leaves(name, named).then_some(Relied { of: name, receipt: &done.receipt, ended: done.ended })
         });
+        let aside = || {
+            let left = self.aside.iter().rev().filter(|aside| !aside.receipt.is_empty());
+            left.into_iter().find(|aside| leaves(&aside.name, named)).map(|aside| Relied {
+                of: &aside.name,
+                receipt: &aside.receipt,
+                ended: aside.ended,
+            })
+        };
         let kept = || {
             let kept = self.of.rollback.iter().flat_map(|rollback| &rollback.receipts);
             kept.rev().find(|kept| leaves(&kept.step, named)).map(|kept| Relied {
@@ -95,7 +106,7 @@ impl Turn<'_> {
                 ended: Ended::Before(kept.ended),
             })
         };
-        own.or_else(kept)
+        own.or_else(aside).or_else(kept)
     }
 
     /// How long ago a step ended; `None` where nobody knows.
@@ -107,7 +118,6 @@ impl Turn<'_> {
         }
     }
 
-    #[expect(dead_code, reason = "the message of a held host, which follows, says it")]
     /// When a step ended, by the controller's clock.
     pub(super) fn ended_at(&self, ended: Ended) -> Timestamp {
         match ended {

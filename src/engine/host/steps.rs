@@ -47,7 +47,7 @@ impl Turn<'_> {
         // What was half done when the run was cut off is no more than that: it is tried again, or found done.
         self.done.retain(|step| step.index < next);
         let mut batch = match &past {
-            Some(past) => worker.reattach(self.of, past, link).await?,
+            Some(past) => worker.reattach(&self.of.steps.iter().collect::<Vec<_>>(), past, link).await?,
             None => Batch::default(),
         };
         let mut unbegun = 0;
@@ -128,7 +128,7 @@ impl Turn<'_> {
                 Ok(proof) => proof,
                 Err(failure) => return Ok(Steps::Failed(failure)),
             };
-            batch = match step.action.kind().work() {
+            batch = match step.work() {
                 Work::Host(_) => {
                     let end = next + self.segment_length(next);
                     worker.run_segment(&self.of.steps[next..end], next, &proof, link).await?
@@ -189,7 +189,7 @@ impl Turn<'_> {
     fn segment_length(&self, first: usize) -> usize {
         let steps = &self.of.steps[first..];
         let together = steps.iter().take(MOST_STEPS).enumerate().take_while(|(offset, step)| {
-            let Work::Host(program) = step.action.kind().work() else { return false };
+            let Work::Host(program) = step.work() else { return false };
             // A step that is tried again, must be confirmed, needs a file first or relies on a receipt begins a segment of its own.
             let alone = |step: &PlannedStep| step.retry.is_some() || step.confirm_within.is_some();
             let apart = alone(step) || program.upload.is_some() || !step.requires.is_empty();

@@ -163,7 +163,7 @@ impl Worker {
         loop {
             let mut jobs = Vec::new();
             for (offset, step) in planned.iter().enumerate() {
-                let Work::Host(mut program) = step.action.kind().work() else { continue };
+                let Work::Host(mut program) = step.work() else { continue };
                 if offset == 0 {
                     program.act = proof.before(&program.act);
                     program.look = program.look.map(|look| format!("{}{look}", proof.values));
@@ -194,10 +194,11 @@ impl Worker {
         }
     }
 
-    /// Goes on with the segment that was sent before the run was taken up again, if it has open ends.
+    /// Goes on with the segment that was sent before the run was taken up again, if it has open ends, as far as it
+    /// has to do with `steps`.
     pub(super) async fn reattach(
         &mut self,
-        of: &HostPlan,
+        steps: &[&PlannedStep],
         past: &HostState,
         link: &mut Link,
     ) -> Result<Batch, Stopped> {
@@ -209,11 +210,11 @@ impl Worker {
             if state.is_some_and(|state| state.outcome.is_some()) {
                 continue;
             }
-            let Some(index) = of.steps.iter().position(|step| step.id == one.step) else { continue };
-            let Work::Host(program) = of.steps[index].action.kind().work() else { continue };
+            let Some(index) = steps.iter().position(|step| step.id == one.step) else { continue };
+            let Work::Host(program) = steps[index].work() else { continue };
             let attempt = Attempt::act(one.step.clone(), one.attempt);
             jobs.push(Job {
-                step: &of.steps[index],
+                step: steps[index],
                 attempt,
                 program,
                 is_undo: false,
@@ -287,14 +288,16 @@ async fn take_all(holds: &mut Holds, of: &HostPlan, link: &mut Link, means: &Mea
         PlannedUndo::By(steps) => steps.as_slice(),
         _ => &[],
     });
-    for (step, is_undo) in of.steps.iter().map(|step| (step, false)).chain(undos.map(|undo| (undo, true))) {
-        let on_host = matches!(step.action.kind().work(), Work::Host(_));
+    let prepared = of.recovery.steps().map(|step| (step, true));
+    let all = of.steps.iter().map(|step| (step, false)).chain(undos.map(|undo| (undo, true))).chain(prepared);
+    for (step, for_later) in all {
+        let on_host = matches!(step.work(), Work::Host(_));
         // The controller's own work is kept from two controllers just as well.
         if !on_host && step.effect == Effect::Read {
             continue;
         }
         let Manner::Attached { reason } = holds.manner(step.run_as.as_deref(), link, means).await? else { continue };
-        if on_host && !is_undo && (!step.repeat_safe || step.confirm_within.is_some()) {
+        if on_host && !for_later && (!step.repeat_safe || step.confirm_within.is_some()) {
             let failure =
                 not_durable(reason).because(format!("step `{}` must not run twice; nothing was begun", step.name));
             return Err(Stopped::Ended(HostOutcome::Refused, Some(failure)));

@@ -131,8 +131,7 @@ impl Worker {
         link: &mut Link,
     ) -> Result<Resolved, Stopped> {
         let Some(state) = past.steps.get(&step.id) else { return Ok(Resolved::Again) };
-        let (Some(StepOutcome::Unknown { failure }), Work::Host(program)) = (&state.outcome, step.action.kind().work())
-        else {
+        let (Some(StepOutcome::Unknown { failure }), Work::Host(program)) = (&state.outcome, step.work()) else {
             return Ok(Resolved::Again);
         };
         let attempt = Attempt::act(step.id.clone(), state.attempt);

@@ -26,6 +26,7 @@ use crate::{
 
 mod durable;
 mod leases;
+mod recovery;
 mod rollout;
 mod windows;
 

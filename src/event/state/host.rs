@@ -382,6 +382,11 @@ impl HostState {
         // A host whose turn has not come may be looked at as one that does not have the release.
         let as_control = matches!(what, Happening::CheckFinished { phase: Phase::Control, .. })
             || matches!(what, Happening::LinkLost { .. } | Happening::LinkRestored { .. });
+        if let Happening::Approved { approval } = what {
+            // Approved before its turn comes.
+            self.approvals.push(approval.clone());
+            return Ok(());
+        }
         if self.started.is_none() && !as_control {
             return Err(Refusal::HostNotBegun(name.clone()));
         }
@@ -462,7 +467,6 @@ impl HostState {
             }
             Happening::IncidentStarted { failure } => self.begin_incident(name, failure)?,
             Happening::WayChosen { way, .. } => self.way = Some(*way),
-            Happening::Approved { approval } => self.approvals.push(approval.clone()),
             Happening::UndoStarted { step, .. } => {
                 // What an incident did is taken back on the way forward, too.
                 let of_incident = self.steps.get(step).is_some_and(|state| state.part == StepPart::Incident);
@@ -510,6 +514,7 @@ impl HostState {
             }
             // Those of the run as a whole, and those handled above.
             Happening::RunStarted { .. }
+            | Happening::Approved { .. }
             | Happening::RunResumed { .. }
             | Happening::RunRecovered { .. }
             | Happening::WaveStarted { .. }

@@ -20,8 +20,8 @@ impl HostState {
 
     /// An end that is no cut closes what was under way.
     pub(super) fn end_way(&mut self, outcome: HostOutcome) {
-        use HostOutcome::{Interrupted, Unknown, Unreachable};
-        if !matches!(outcome, Interrupted | Unknown | Unreachable) {
+        use HostOutcome::{Interrupted, Stuck, Unknown, Unreachable};
+        if !matches!(outcome, Interrupted | Stuck | Unknown | Unreachable) {
             self.incident_open = false;
             self.way = None;
         }

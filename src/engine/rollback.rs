@@ -1,0 +1,267 @@
+//! The plan that takes a finished upgrade back: for each host the shape that fits what the run recorded.
+
+use indexmap::IndexMap;
+use jiff::Timestamp;
+
+use super::backup_of;
+use crate::{
+    event::{HostState, RunState, StepState, UndoState},
+    model::{Effect, HostName, HostOutcome, RunId, RunNumber, Span, StepId, StepOutcome, StepPart},
+    plan::{
+        FailureBudget, HostPlan, HostRollback, KeptReceipt, Plan, PlannedStep, PlannedUndo, Promote, Purpose, Recovery,
+        Shape, TakenStep, Watch, Wave,
+    },
+};
+
+/// A finished run that is to be taken back.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'a> {
+    pub id: &'a RunId,
+    pub number: RunNumber,
+    pub plan: &'a Plan,
+    pub state: &'a RunState,
+}
+
+/// A host that cannot be taken back, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotBack {
+    pub host: HostName,
+    pub why: String,
+    /// It ended so that there is nothing to take back: no trouble where nobody named the host.
+    pub nothing_to_do: bool,
+}
+
+/// What going back means for one host, and why.
+struct Back {
+    shape: Shape,
+    why: String,
+}
+
+/// Makes the plan that takes `hosts` back to where the run found them: one wave, as many at once as then.
+///
+/// Only what the run recorded counts: its own steps, in reverse, and its own backup of that very host.
+pub fn rollback(finished: Finished<'_>, hosts: &[HostName], now: Timestamp) -> (Option<Plan>, Vec<NotBack>) {
+    let (mut plans, mut refused, mut warnings) =
+        (IndexMap::new(), Vec::new(), IndexMap::<String, Vec<HostName>>::new());
+    for host in hosts {
+        let (Some(of), Some(state)) = (finished.plan.hosts.get(host), finished.state.hosts.get(host)) else {
+            let why = format!("run {} did not concern it", finished.number);
+            refused.push(NotBack { host: host.clone(), why, nothing_to_do: false });
+            continue;
+        };
+        match host_plan(finished, of, state) {
+            Ok((plan, left)) => {
+                for warning in left {
+                    warnings.entry(warning).or_default().push(host.clone());
+                }
+                plans.insert(host.clone(), plan);
+            }
+            Err((why, nothing_to_do)) => refused.push(NotBack { host: host.clone(), why, nothing_to_do }),
+        }
+    }
+    if plans.is_empty() {
+        return (None, refused);
+    }
+    let wave = Wave {
+        name: "all".to_owned(),
+        hosts: plans.keys().cloned().collect(),
+        soak: Span::seconds(0),
+        watch: Watch::default(),
+        promote: Promote::Auto,
+        budget: FailureBudget::default(),
+    };
+    let names = |hosts: &[HostName]| hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
+    let plan = Plan {
+        made_at: now,
+        digest: String::new(),
+        title: format!("Rollback of run {}: {}", finished.number, finished.plan.title),
+        playbook: None,
+        purpose: Purpose::Rollback,
+        wanted: None,
+        waves: vec![wave],
+        warnings: warnings.into_iter().map(|(warning, hosts)| format!("{warning} ({})", names(&hosts))).collect(),
+        hosts: plans,
+        ..finished.plan.clone()
+    };
+    (Some(plan.seal()), refused)
+}
+
+/// What stands of the run's steps on a host.
+fn stands(state: &HostState, step: &PlannedStep) -> bool {
+    state.steps.get(&step.id).is_some_and(StepState::stands)
+}
+
+/// Makes one host's plan, and says what it leaves as it is. Or says why there is none.
+fn host_plan(
+    finished: Finished<'_>,
+    of: &HostPlan,
+    state: &HostState,
+) -> Result<(HostPlan, Vec<String>), (String, bool)> {
+    match state.outcome {
+        Some(HostOutcome::Done) => {}
+        Some(HostOutcome::Unchanged) => return Err(("the run changed nothing there".to_owned(), true)),
+        Some(HostOutcome::Undone) => return Err(("it was taken back in the run itself".to_owned(), true)),
+        Some(HostOutcome::NotStarted | HostOutcome::Parked) | None if state.steps.is_empty() => {
+            return Err(("the run did not begin there".to_owned(), true));
+        }
+        Some(HostOutcome::Held) => {
+            let why = format!(
+                "it is held: `longshore resume {} --as code-rollback|restore --host HOST` takes it back",
+                finished.number
+            );
+            return Err((why, false));
+        }
+        other => {
+            let stands = other.map_or("not finished", HostOutcome::as_str);
+            return Err((format!("its upgrade is {stands}: only a finished one is taken back"), false));
+        }
+    }
+    if of.rollback.is_some() {
+        return Err(("the run is a rollback itself: upgrade the host again".to_owned(), false));
+    }
+    let Back { shape, why } = shape(of, state).map_err(|why| (why, false))?;
+    let mut steps = Vec::new();
+    let mut restores = Vec::new();
+    let mut copies = Vec::new();
+    if matches!(shape, Shape::Schema | Shape::Traffic) {
+        steps.extend(of.recovery.rollback.iter().cloned());
+    }
+    if shape == Shape::Data {
+        copies.extend(steps.len()..steps.len() + of.recovery.safety_copy.len());
+        steps.extend(of.recovery.safety_copy.iter().cloned());
+        restores.extend(steps.len()..steps.len() + of.recovery.restore.len());
+        steps.extend(of.recovery.restore.iter().cloned());
+    }
+    let mut left = Vec::new();
+    for step in of.steps.iter().rev().filter(|step| stands(state, step)) {
+        // Data is taken back by a restore, and by nothing else.
+        if !step.effect.passes_no_return() {
+            take_back(finished.id, step, &mut steps, &mut left);
+        }
+    }
+    for (index, step) in steps.iter_mut().enumerate() {
+        step.id = StepId::new(index, &step.name);
+        step.part = StepPart::Main;
+    }
+    let id = |indices: Vec<usize>| indices.into_iter().map(|index| steps[index].id.clone()).collect::<Vec<_>>();
+    let receipts = of.steps.iter().filter_map(|step| {
+        let known = state.steps.get(&step.id).filter(|known| !known.receipt.is_empty())?;
+        Some(KeptReceipt { step: step.name.clone(), receipt: known.receipt.clone(), ended: known.ended? })
+    });
+    // Of several backups, one for each hop, only those from before the data was changed lead back to where it was.
+    let before = of.steps.iter().position(|step| step.effect.passes_no_return() && stands(state, step));
+    let early: Vec<&str> =
+        of.steps.iter().take(before.unwrap_or(of.steps.len())).map(|step| step.name.as_str()).collect();
+    let rollback = HostRollback {
+        of: finished.id.clone(),
+        number: finished.number,
+        shape,
+        why,
+        to: state.before.clone(),
+        backup: backup_of(of, state).map(|backup| backup.ended).filter(|_| shape == Shape::Data),
+        receipts: receipts.filter(|kept| early.contains(&kept.step.as_str())).collect(),
+        copies: id(copies),
+        restores: id(restores),
+    };
+    let plan = HostPlan {
+        found: state.after.clone(),
+        // Going back is for when something is wrong, and that keeps to no hours.
+        windows: Vec::new(),
+        gates: Vec::new(),
+        checks: of.checks.iter().filter(|check| !check.after_only).cloned().collect(),
+        migration: None,
+        point_of_no_return: None,
+        steps,
+        recovery: Recovery { restore_keeps: of.recovery.restore_keeps.clone(), ..Recovery::default() },
+        rollback: Some(rollback),
+        ..of.clone()
+    };
+    Ok((plan, left))
+}
+
+/// Chooses the shape of a host's rollback from what the run recorded of it.
+fn shape(of: &HostPlan, state: &HostState) -> Result<Back, String> {
+    let changed: Vec<_> =
+        of.steps.iter().filter(|step| step.effect.passes_no_return() && stands(state, step)).collect();
+    let names: Vec<_> = changed.iter().map(|step| format!("`{}`", step.name)).collect();
+    let names = names.join(", ");
+    let by_role = &of.recovery.rollback;
+    let back = |shape, why: String| Ok(Back { shape, why });
+    let schema = by_role.iter().any(|step| step.effect.passes_no_return());
+    if let Some(last) = changed.iter().find(|step| step.effect == Effect::Irreversible) {
+        return Err(format!("`{}` cannot be taken back at all", last.name));
+    }
+    let head = |fact: &str| state.facts.get(fact).filter(|head| *head != "unknown");
+    let reason = if changed.is_empty() {
+        Some("no data was changed".to_owned())
+    } else if let (Some(before), Some(after)) = (head("migration-before"), head("migration"))
+        && before == after
+    {
+        Some(format!("its migrations did not move: {after}; data stays as {names} left it"))
+    } else if changed.iter().all(|step| step.backward_compatible) {
+        Some(format!("the release is marked `backward-compatible`; data stays as {names} left it"))
+    } else {
+        None
+    };
+    if let Some(reason) = reason {
+        if !by_role.is_empty() && !schema {
+            return back(Shape::Traffic, format!("{reason}; the role takes traffic back first"));
+        }
+        return back(Shape::Code, reason);
+    }
+    if schema {
+        return back(Shape::Schema, format!("data was changed by {names}, and the role takes its schema back"));
+    }
+    if of.recovery.restore.is_empty() {
+        return Err(format!("data was changed by {names}, and its role has no `[[restore]]`"));
+    }
+    let Some(backup) = backup_of(of, state) else {
+        return Err(format!("data was changed by {names}, and the run left no verified backup of it"));
+    };
+    back(
+        Shape::Data,
+        format!("data was changed by {names}; the backup is of {:.0}, by `{}`", backup.ended, backup.step),
+    )
+}
+
+/// Adds what takes one step of the run back.
+fn take_back(run: &RunId, step: &PlannedStep, into: &mut Vec<PlannedStep>, left: &mut Vec<String>) {
+    let taken = |by_kind| Some(TakenStep { run: run.clone(), step: step.id.clone(), by_kind });
+    let of = |undo: &PlannedStep, name: String, by_kind| PlannedStep {
+        name,
+        effect: Effect::Code,
+        undo: PlannedUndo::Nothing,
+        requires: Vec::new(),
+        retry: undo.retry.clone().filter(|_| undo.repeat_safe),
+        takes_back: taken(by_kind),
+        ..undo.clone()
+    };
+    match &step.undo {
+        PlannedUndo::Nothing => {}
+        PlannedUndo::ByProgram => into.push(of(step, format!("Take back: {}", step.name), true)),
+        PlannedUndo::By(steps) => {
+            for (index, undo) in steps.iter().enumerate() {
+                let part = if steps.len() > 1 { format!(", {} of {}", index + 1, steps.len()) } else { String::new() };
+                into.push(of(undo, format!("Take back: {}{part}", step.name), false));
+            }
+        }
+        PlannedUndo::Impossible { reason, waived } => {
+            if !waived {
+                left.push(format!("step `{}` has no undo and stays as it is: {reason}", step.name));
+            }
+        }
+    }
+}
+
+/// Whether a run changed a host so that what an earlier one did cannot be taken back any more.
+pub fn changed_by(state: &HostState) -> bool {
+    let touched = |step: &StepState| {
+        step.undo != UndoState::Undone
+            && step.effect.is_none_or(|effect| effect != Effect::Read)
+            && matches!(
+                step.outcome,
+                None | Some(StepOutcome::Changed | StepOutcome::Failed { .. } | StepOutcome::Unknown { .. })
+            )
+    };
+    state.steps.values().any(touched)
+}
