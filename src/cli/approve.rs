@@ -85,7 +85,7 @@ impl<'a> Approver<'a> {
         if let Some(given) = given {
             return Ok(Approval { action: action.to_owned(), by: given.by.clone(), how: "file".to_owned(), backup });
         }
-        let lines = facts.iter().map(|fact| format!("  {fact}\n")).collect::<String>();
+        let lines = facts.iter().fold(String::new(), |lines, fact| lines + "  " + fact + "\n");
         if self.path.is_some() || !self.screen.can_ask {
             let at = backup.map(|at| format!(", backup = \"{at:.0}\"")).unwrap_or_default();
             let what = match self.path {

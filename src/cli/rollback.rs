@@ -166,7 +166,9 @@ async fn approve(
     let approver = approve::Approver::new(args, screen)?;
     let mut approved = BTreeMap::new();
     for (host, of) in &plan.hosts {
-        let Some((action, backup)) = of.rollback.as_ref().and_then(|rollback| rollback.approval()) else { continue };
+        let Some((action, backup)) = of.rollback.as_ref().and_then(crate::plan::HostRollback::approval) else {
+            continue;
+        };
         let question = approve::Question { host, action, backup, facts: facts(host, of) };
         approved.insert(host.clone(), approver.ask(question).await?);
     }

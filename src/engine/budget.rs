@@ -57,6 +57,11 @@ impl Class {
     }
 }
 
+/// Whether a host that ended so counts as failed.
+pub(crate) fn is_failure(outcome: HostOutcome) -> bool {
+    Class::of(outcome) == Some(Class::Failed)
+}
+
 impl Counts {
     fn new(budget: FailureBudget) -> Self {
         Self { budget, failed: 0, unreachable: 0, inconclusive: 0, parked: 0 }
@@ -99,7 +104,9 @@ impl Tally {
         outcome: HostOutcome,
         failure: Option<&Failure>,
     ) -> Option<String> {
-        let class = Class::of(outcome);
+        // Who was taken back for others did not fail.
+        let given_up = failure.is_some_and(|failure| failure.class == FailureClass::GivenUp);
+        let class = Class::of(outcome).filter(|_| !given_up);
         let exceeded = class.and_then(|class| self.count(wave, class));
         // What was red before, or away, is no error of the release, however alike it is.
         let counts = class == Some(Class::Failed);

@@ -6,6 +6,7 @@ mod moved;
 mod receipts;
 mod restore;
 mod steps;
+mod taken;
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +32,7 @@ use crate::{
 pub(super) use receipts::{DoneStep, Ended, Proof, REFUSED};
 pub use restore::{Backup, backup_of};
 use steps::Steps;
+pub(super) use taken::take_back;
 
 /// The value of a fact that could not be read.
 const UNKNOWN: &str = "unknown";
@@ -386,7 +388,8 @@ impl Turn<'_> {
                 return Ok(Some(Failure::new(FailureClass::Check, format!("wanted {wanted}, but {seen}"))));
             }
         }
-        if let (Some(to), Some(_)) = (self.of.rollback.as_ref().and_then(|back| back.to.as_ref()), &self.of.version)
+        if let Some(to) = self.of.rollback.as_ref().and_then(|back| back.to.as_ref())
+            && !self.of.version.is_empty()
             && self.after.as_ref() != Some(to)
         {
             let seen = self.after.as_ref().map_or("unknown", Version::as_str);

@@ -121,7 +121,7 @@ impl Link {
     /// Connects anew though the old connection may stand: proof that the host lets us in.
     pub(super) async fn anew(&mut self) -> Result<Arc<dyn Session>, TransportError> {
         let session = self.connect(self.means.connect_within).await?;
-        if let Some(old) = self.session.replace(Arc::clone(&session)) {
+        if let Some(old) = self.session.send_replace(Some(Arc::clone(&session))) {
             // One that was cut off may not answer, and nobody waits for it.
             tokio::spawn(async move { tokio::time::timeout(CLOSE_WITHIN, old.close()).await });
         }

@@ -15,6 +15,7 @@ mod host;
 mod link;
 mod look;
 mod manifest;
+mod memory;
 mod program;
 mod queue;
 mod recover;
@@ -45,9 +46,9 @@ use crate::{
 pub use ask::ask;
 pub use close::{Verdict, close};
 pub use exec::{AdHoc, exec};
+pub use host::{Backup, backup_of};
 pub use manifest::{Manifest, ManifestError};
 pub use recover::{Remembered, recall, record, survey};
-pub use host::{Backup, backup_of};
 pub use rollback::{Finished, NotBack, changed_by, rollback};
 use rollout::{Past, Rollout};
 pub use sweep::sweep;
@@ -176,7 +177,7 @@ pub(crate) struct HostEnd {
 
 /// Runs the plan to its end. What happened is in the events; the value says how it ended.
 pub async fn apply(plan: Arc<Plan>, mode: Mode, means: Means) -> Result<ExitCode, EngineError> {
-    Rollout::new(&plan, mode, means, None).run().await
+    Box::pin(Rollout::new(&plan, mode, means, None).run()).await
 }
 
 /// Takes a run up again for `hosts`: each goes on exactly where it was, from what the ledger (`past`) and
@@ -193,7 +194,8 @@ pub async fn resume(
         return apply(plan, Mode::Apply, means).await;
     }
     let purpose = purpose.to_owned();
-    Rollout::new(&plan, Mode::Apply, means, Some(Past { state: past, hosts, purpose })).run().await
+    let past = Past { state: past, hosts, purpose };
+    Box::pin(Rollout::new(&plan, Mode::Apply, means, Some(past)).run()).await
 }
 
 /// How a host goes on, as a person chose, with what that person approved.
@@ -214,7 +216,7 @@ pub async fn go_on(
 ) -> Result<ExitCode, EngineError> {
     let hosts = plan.hosts.keys().filter(|host| choices.contains_key(*host)).cloned().collect();
     let past = Past { state: past, hosts, purpose: purpose.to_owned() };
-    Rollout::new(&plan, Mode::Apply, means, Some(past)).choose(choices).run().await
+    Box::pin(Rollout::new(&plan, Mode::Apply, means, Some(past)).choose(choices).run()).await
 }
 
 /// Runs the plan of a rollback to its end, with what a person approved for its hosts.
@@ -225,7 +227,8 @@ pub async fn roll_back(
     means: Means,
 ) -> Result<ExitCode, EngineError> {
     let choice = |(host, approval)| (host, Choice { way: None, approval: Some(approval) });
-    Rollout::new(&plan, mode, means, None).choose(approvals.into_iter().map(choice).collect()).run().await
+    let choices = approvals.into_iter().map(choice).collect();
+    Box::pin(Rollout::new(&plan, mode, means, None).choose(choices).run()).await
 }
 
 /// Makes the opening event of a run from its plan.

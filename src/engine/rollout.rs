@@ -6,16 +6,17 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 
 use super::{
     Choice, EngineError, Means, Mode, Stop, Windows,
-    budget::Tally,
+    budget::{self, Tally},
     host,
+    memory::Memory,
     queue::Queue,
     run_started,
     soak::{Soak, SoakEnd, Soaked},
 };
 use crate::{
-    event::{HaltClass, Happening, HostState, RecordError, RunState},
-    model::{ExitCode, HostName, HostOutcome, Span, Verdict},
-    plan::{Plan, Purpose, Wave},
+    event::{HaltClass, Happening, HostState, RecordError, Recorder, RunState},
+    model::{ExitCode, Failure, FailureClass, HostName, HostOutcome, Span, Verdict},
+    plan::{Plan, Purpose, Scope, Wave},
 };
 
 /// What came before, when a run is taken up again.
@@ -36,6 +37,10 @@ pub(super) struct Rollout {
     past: Option<Past>,
     /// What a person chose and approved for hosts.
     choices: BTreeMap<HostName, Choice>,
+    /// What the run knows of its hosts, where some of them may be taken back after their turn.
+    memory: Option<Arc<Memory>>,
+    /// Why no more are started, where failed hosts are the reason.
+    given_up: Option<String>,
 }
 
 /// Why no more hosts are started.
@@ -62,7 +67,24 @@ impl Rollout {
                 }
             }
         }
-        Self { plan: Arc::clone(plan), mode, means, tally, codes, past, choices: BTreeMap::new() }
+        let mut means = means;
+        let soaks = plan.waves.iter().any(|wave| !wave.soak.0.is_zero());
+        let memory = (mode == Mode::Apply && (soaks || plan.rollout.scope != Scope::Host))
+            .then(|| Arc::new(Memory::new(past.as_ref().map(|past| past.state.clone()), &means)));
+        if let Some(memory) = &memory {
+            means.recorder = Arc::clone(memory) as Arc<dyn Recorder>;
+        }
+        Self {
+            plan: Arc::clone(plan),
+            mode,
+            means,
+            tally,
+            codes,
+            past,
+            memory,
+            given_up: None,
+            choices: BTreeMap::new(),
+        }
     }
 
     /// The hosts of a wave whose turn comes in this run; `None`: the wave is over.
@@ -118,6 +140,7 @@ impl Rollout {
         }
         let plan = Arc::clone(&self.plan);
         let mut halted = None;
+        let mut last = 0;
         for (index, wave) in plan.waves.iter().enumerate() {
             let Some(todo) = self.todo(index, wave) else { continue };
             if todo.is_empty() && self.past.as_ref().is_some_and(|past| past.purpose != "resume") {
@@ -126,11 +149,15 @@ impl Rollout {
             }
             halted = self.promoted(index).await?;
             if halted.is_none() {
+                last = index;
                 halted = self.run_wave(index, wave, &todo).await?;
             }
             if halted.is_some() {
                 break;
             }
+        }
+        if let Some(reason) = self.given_up.take().filter(|_| self.means.control.stop_now() == Stop::No) {
+            self.take_others_back(last, &reason).await?;
         }
         if let Some(halt) = halted {
             if self.means.control.stop_now() > Stop::No {
@@ -230,6 +257,9 @@ impl Rollout {
             let over = self.tally.absorb(index, &end.host, end.outcome, end.failure.as_ref());
             // Looking harms nobody, so a budget does not end it.
             if let (Mode::Apply, Some(reason)) = (self.mode, over) {
+                if budget::is_failure(end.outcome) {
+                    self.given_up.get_or_insert_with(|| reason.clone());
+                }
                 // The first reason stands; hosts in flight come to their own end.
                 halt.get_or_insert(Halt { class: HaltClass::Budget, reason });
             }
@@ -246,8 +276,8 @@ impl Rollout {
         if halt.is_none() && self.means.control.stop_now() > Stop::No {
             halt = Some(stopped_by_person());
         }
-        if halt.is_none() && self.mode == Mode::Apply && good.is_empty() && !todo.is_empty() && self.more_after(index) {
-            // Whatever the budget allows: such a wave proves nothing for the hosts after it.
+        if halt.is_none() && self.mode == Mode::Apply && good.is_empty() && self.more_after(index) {
+            // Whatever the budget allows, and whoever took the run up: such a wave proves nothing for those after it.
             let reason = format!("no host of {} ended well", wave.name);
             halt = Some(Halt { class: HaltClass::Budget, reason });
         }
@@ -313,6 +343,13 @@ impl Rollout {
             (true, false) => Verdict::Inconclusive,
         };
         self.record(Happening::SoakFinished { wave: index, verdict }).await?;
+        let failed = bad.iter().filter(|soaked| soaked.verdict == Verdict::Fail);
+        let failed = failed.map(|soaked| {
+            let failure =
+                Failure::new(FailureClass::Check, "it did not stay green in its soak").because(&*soaked.words);
+            (soaked.host.clone(), failure)
+        });
+        self.take_back(failed.collect()).await?;
         if !halts {
             return Ok(None);
         }
@@ -325,6 +362,9 @@ impl Rollout {
             Verdict::Fail => format!("{} did not stay green: {words}", wave.name),
             _ => format!("the soak of {} proved nothing: {words}", wave.name),
         };
+        if verdict == Verdict::Fail {
+            self.given_up.get_or_insert_with(|| reason.clone());
+        }
         Ok(Some(Halt { class: HaltClass::Soak, reason }))
     }
 
@@ -336,6 +376,45 @@ impl Rollout {
         };
         let later = self.plan.waves.iter().skip(index + 1).flat_map(|wave| &wave.hosts);
         later.filter(|host| !had_it(host)).take(self.plan.waves[index].watch.control).cloned().collect()
+    }
+
+    /// Takes the others back with the failed hosts that halted the run, as far as the plan says.
+    async fn take_others_back(&mut self, last: usize, reason: &str) -> Result<(), RecordError> {
+        let with = match self.plan.rollout.scope {
+            Scope::Host => return Ok(()),
+            Scope::Wave => "wave",
+            Scope::Run => "run",
+        };
+        let failure = Failure::new(FailureClass::GivenUp, format!("its {with} was given up")).because(reason);
+        let waves = self.plan.waves[..=last].iter().rev();
+        let waves = waves.take(if self.plan.rollout.scope == Scope::Wave { 1 } else { usize::MAX });
+        // The last to get the release are the first to lose it.
+        let hosts = waves.flat_map(|wave| wave.hosts.iter().rev()).map(|host| (host.clone(), failure.clone()));
+        let hosts = hosts.collect();
+        self.take_back(hosts).await
+    }
+
+    /// Takes back those of the hosts that were upgraded in this run.
+    async fn take_back(&mut self, hosts: Vec<(HostName, Failure)>) -> Result<(), RecordError> {
+        let Some(memory) = self.memory.clone() else { return Ok(()) };
+        let known = |host: &HostName| {
+            let state = memory.state().hosts.get(host).cloned();
+            state.filter(|state| state.outcome == Some(HostOutcome::Done))
+        };
+        let ends = futures::stream::iter(hosts)
+            .filter_map(|(host, failure)| {
+                let stopped = self.means.control.stop_now() > Stop::No;
+                let past = known(&host).filter(|_| !stopped);
+                let (plan, means) = (Arc::clone(&self.plan), self.means.clone());
+                std::future::ready(past.map(|past| host::take_back(plan, host, past, failure, means)))
+            })
+            .buffer_unordered(self.plan.rollout.at_once.max(1))
+            .collect::<Vec<_>>()
+            .await;
+        for end in ends {
+            self.codes.push(end?.outcome.exit_code());
+        }
+        Ok(())
     }
 
     async fn record(&self, what: Happening) -> Result<(), RecordError> {

@@ -26,6 +26,8 @@ pub enum FailureClass {
     TimedOut,
     /// A check after the change was not green.
     Check,
+    /// Nothing is wrong with the host: its wave or its run was given up for others.
+    GivenUp,
     /// An undo ended with an error: the host is stuck.
     Undo,
     /// Nobody can tell whether a step happened.

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     config::{
         Diagnostic, Project, ResolvedHost, RoleFolder,
-        documents::{Amount, Canary, CanaryHosts, Playbook, Release, Scope as FailureScope},
+        documents::{Amount, Canary, CanaryHosts, Playbook, Release},
         suggest,
     },
     model::{HostName, Version},
@@ -147,9 +147,6 @@ impl<'a> Compiler<'a> {
     fn playbook(&mut self, playbook: &Playbook) -> Option<Plan> {
         let hosts = self.hosts(playbook)?;
         let folder = self.role(playbook);
-        if playbook.on_failure.scope != FailureScope::Host {
-            self.complain(None, "`on-failure.scope` can only be `host` as yet".to_owned());
-        }
         let wanted = self.wanted(playbook, folder);
         let play = Play { playbook, folder, wanted: wanted.as_ref() };
 

@@ -165,10 +165,12 @@ fn no_return(changed: &[(&HostName, &HostPlan)]) -> Vec<NoReturn> {
     groups.into_iter().map(group).collect()
 }
 
+/// What tells installs apart: its name, and how a host's plan tells it.
+type Fact = (&'static str, fn(&HostPlan) -> Option<String>);
+
 /// Looks at what tells installs apart, whether the canary was chosen by it or not.
 fn coverage(plan: &Plan) -> Vec<Coverage> {
     let Some(first) = plan.waves.first().filter(|_| plan.waves.len() > 1) else { return Vec::new() };
-    type Fact = (&'static str, fn(&HostPlan) -> Option<String>);
     let facts: [Fact; 2] = [
         ("profile", |host| Some(host.profile.clone())),
         ("version", |host| host.found.as_ref().map(ToString::to_string)),

@@ -129,16 +129,8 @@ fn example() -> Plan {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let (project, _) = Project::load_with_home(root, None);
     let (playbook, _) = project.load_playbook(&root.join("playbooks/app-upgrade.toml"));
-    let order = Order {
-        title: "Upgrade".to_owned(),
-        playbook: None,
-        purpose: Purpose::Apply,
-        to: None,
-        limit: None,
-        now: "2026-11-21T12:00:00Z".parse().expect("a time"),
-        found: std::collections::BTreeMap::new(),
-        base: root.join("playbooks"),
-    };
+    let now = "2026-11-21T12:00:00Z".parse().expect("a time");
+    let order = Order::new("Upgrade", Purpose::Apply, root.join("playbooks"), now);
     compile(&project, &playbook.expect("a playbook"), &order).expect("a plan")
 }
 

@@ -290,8 +290,12 @@ pub(super) fn rules(plan: &Plan) -> Vec<String> {
     }
     match rollout.scope {
         Scope::Host => {}
-        Scope::Wave => rules.push("A failed host takes the others of its wave back with it.".to_owned()),
-        Scope::Run => rules.push("A failed host takes all hosts of the run back with it.".to_owned()),
+        Scope::Wave => {
+            rules.push("When failed hosts halt the run, the upgraded hosts of their wave are taken back.".to_owned());
+        }
+        Scope::Run => {
+            rules.push("When failed hosts halt the run, all its upgraded hosts are taken back.".to_owned());
+        }
     }
     rules
 }

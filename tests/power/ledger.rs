@@ -54,6 +54,7 @@ fn writes() {
         let waves = vec![WaveLine { name: "all".to_owned(), hosts: hosts.clone() }];
         let began = Happening::RunStarted {
             title: "power".to_owned(),
+            acknowledged: Vec::new(),
             plan_digest: String::new(),
             purpose: "apply".to_owned(),
             waves,

@@ -167,8 +167,10 @@ impl World {
             Some("health") => {
                 let red = self.faults(name).find(|fault| {
                     let on_version = fault.red_on.as_ref().is_some_and(|on| *on == version);
-                    let flapping =
-                        fault.flaps.is_some_and(|pace| (self.now().as_secs() / pace.0.as_secs().max(1)) % 2 == 1);
+                    let flapping = fault
+                        .flaps
+                        .filter(|_| fault.red_on.is_none() || on_version)
+                        .is_some_and(|pace| (self.now().as_secs() / pace.0.as_secs().max(1)) % 2 == 1);
                     fault.red || (on_version && fault.restarts.is_none() && fault.flaps.is_none()) || flapping
                 });
                 match red {

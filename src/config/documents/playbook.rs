@@ -81,7 +81,7 @@ pub struct OnFailure {
     pub before_data: BeforeData,
     /// From the point of no return on.
     pub after_data: AfterData,
-    /// What a failed host takes with it. Only `host` as yet.
+    /// What failed hosts take back with them when they halt the run.
     pub scope: Scope,
 }
 
@@ -105,15 +105,15 @@ pub enum AfterData {
     Hold,
 }
 
-/// What a failed host takes with it.
+/// What failed hosts take back with them when they halt the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
-    /// Nothing but itself.
+    /// Nobody: each host is taken back by itself.
     #[default]
     Host,
-    /// The hosts of its wave.
+    /// The hosts of their wave that were upgraded in this run.
     Wave,
-    /// All hosts of the run.
+    /// All hosts that were upgraded in this run.
     Run,
 }

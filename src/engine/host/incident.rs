@@ -39,13 +39,13 @@ impl Turn<'_> {
         link: &mut Link,
         failure: Failure,
     ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
-        if !self.past.as_ref().is_some_and(|past| past.incident_open) {
+        if self.past.as_ref().is_some_and(|past| past.incident_open) {
+            self.take_up_aside(worker, link).await?;
+        } else {
             let what = Happening::IncidentStarted { failure: hidden(failure.clone(), &link.redactor) };
             self.means.recorder.record(Some(&self.host), what).await?;
             // What stood here of an earlier incident says nothing of this one.
             self.aside.clear();
-        } else {
-            self.take_up_aside(worker, link).await?;
         }
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         let of = self.of;

@@ -21,7 +21,7 @@ use crate::{
         host::Stopped,
         link::{Link, to_failure},
     },
-    event::Phase,
+    event::{Phase, UndoSent},
     model::{Failure, FailureClass, HostOutcome, Span, StepOutcome, Verdict},
     plan::{PlannedStep, PlannedUndo},
     steps::{HostProgram, Work},
@@ -110,7 +110,9 @@ impl Worker {
             }
             Known::Fired { watcher, why } => {
                 let failure = not_confirmed(within, end.outcome.failure(), why.as_ref());
-                let taken = self.run_undo(job.step, undo, program, watcher, link).await;
+                let attempt = self.attempts.get(&(job.step.id.clone(), true)).copied().unwrap_or(0) + 1;
+                let begun = watcher.map(|segment| UndoSent { segment, attempt, part: 0 });
+                let taken = self.run_undo(job.step, (0, undo), program, begun, link).await;
                 taken.map(|taken| match taken.failure() {
                     // Class gate: nothing of it is left to take back.
                     None => {

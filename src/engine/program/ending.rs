@@ -40,8 +40,7 @@ pub(in crate::engine) fn outcome(ending: &Ending, output: &[String]) -> Option<(
                 Doubt::Rebooted => "the host was restarted in the middle of it",
                 Doubt::StateLost => "the host does not know the run any more",
             };
-            let failure = Failure::new(FailureClass::Unknown, what)
-                .output(output.to_vec());
+            let failure = Failure::new(FailureClass::Unknown, what).output(output.to_vec());
             Some((StepOutcome::Unknown { failure }, Start::Begun))
         }
         Ending::Void => Some((

@@ -220,6 +220,7 @@ impl Worker {
                 is_undo: false,
                 part: 0,
                 announced: state.is_some(),
+                deadman: None,
             });
             indices.push(index);
         }

@@ -62,6 +62,7 @@ impl Worker {
                 attempt: attempt.clone(),
                 program: HostProgram::default(),
                 is_undo: false,
+                part: 0,
                 announced: true,
                 deadman: None,
             };

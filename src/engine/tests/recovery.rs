@@ -126,10 +126,10 @@ impl Install {
     }
 
     /// A person's word for the backup of this run.
-    fn approval(&self) -> Option<Approval> {
+    fn approval(&self) -> Approval {
         let state = self.bench.notes.state();
         let backup = state.hosts[&name("web-1")].steps[&StepId::new(0, "Back up")].ended;
-        Some(Approval { action: "restore".to_owned(), by: "anna".to_owned(), how: "typed".to_owned(), backup })
+        Approval { action: "restore".to_owned(), by: "anna".to_owned(), how: "typed".to_owned(), backup }
     }
 }
 
@@ -235,7 +235,7 @@ async fn g_34_g_26_code_rollback_takes_the_code_back_and_leaves_data_alone() {
 #[tokio::test]
 async fn g_34_f_30_t_22_s_44_restore_copies_first_then_puts_back_the_run_s_own_backup_and_the_code() {
     let install = held().await;
-    let approval = install.approval();
+    let approval = Some(install.approval());
     assert_eq!(install.go_on(Way::Restore, approval).await, HostOutcome::Undone);
     assert_eq!(install.read("trace"), "pin migrate switch stop keep copy restore switch-back unpin start");
     assert_eq!([install.read("code"), install.read("data"), install.read("copy")], ["1", "old", "old new"]);
@@ -245,7 +245,7 @@ async fn g_34_f_30_t_22_s_44_restore_copies_first_then_puts_back_the_run_s_own_b
 #[tokio::test]
 async fn g_36_t_24_without_an_approval_of_this_very_backup_nothing_is_restored() {
     let install = held().await;
-    let other = install.approval().map(|approval| Approval { backup: Some(Timestamp::MAX), ..approval });
+    let other = Some(Approval { backup: Some(Timestamp::MAX), ..install.approval() });
     for approval in [None, other] {
         assert_eq!(install.go_on(Way::Restore, approval).await, HostOutcome::Held);
         assert_eq!(install.read("trace"), "pin migrate switch stop keep");
@@ -257,7 +257,7 @@ async fn g_36_t_24_without_an_approval_of_this_very_backup_nothing_is_restored()
 async fn f_31_s_43_a_newer_foreign_dump_in_place_of_the_backup_is_not_restored() {
     let install = held().await;
     install.write("backup", "foreign\n");
-    assert_eq!(install.go_on(Way::Restore, install.approval()).await, HostOutcome::Held);
+    assert_eq!(install.go_on(Way::Restore, Some(install.approval())).await, HostOutcome::Held);
     assert_eq!([install.read("data"), install.read("trace")], ["old new", "pin migrate switch stop keep copy"]);
     let why = install.why();
     assert!(why.contains("nothing was restored") && why.contains("bytes, not 4"), "{why}");
@@ -267,14 +267,14 @@ async fn f_31_s_43_a_newer_foreign_dump_in_place_of_the_backup_is_not_restored()
 async fn s_44_a_restore_that_fails_names_the_copy_and_does_not_make_it_twice() {
     let install = held().await;
     install.write("no-restore", "");
-    assert_eq!(install.go_on(Way::Restore, install.approval()).await, HostOutcome::Held);
+    assert_eq!(install.go_on(Way::Restore, Some(install.approval())).await, HostOutcome::Held);
     let why = install.why();
     assert!(why.contains("restoring failed at `Restore`") && why.contains("/copy"), "{why}");
     assert_eq!(install.read("copy"), "old new");
     // Half restored data must not become the only copy.
     install.write("data", "half\n");
     fs::remove_file(install.path("no-restore")).expect("mended");
-    assert_eq!(install.go_on(Way::Restore, install.approval()).await, HostOutcome::Undone);
+    assert_eq!(install.go_on(Way::Restore, Some(install.approval())).await, HostOutcome::Undone);
     assert_eq!([install.read("copy"), install.read("data")], ["old new", "old"]);
 }
 
@@ -291,7 +291,7 @@ async fn s_44_no_copy_no_restore() {
             serde_json::from_value(json!({ "command": { "run": copy, "dir": dir } })).expect("a command");
         install.write("broken", "");
         assert_eq!(install.apply().await, HostOutcome::Held);
-        assert_eq!(install.go_on(Way::Restore, install.approval()).await, HostOutcome::Held);
+        assert_eq!(install.go_on(Way::Restore, Some(install.approval())).await, HostOutcome::Held);
         assert!(install.why().contains(why), "{}", install.why());
         assert_eq!(install.read("data"), "old new");
     }

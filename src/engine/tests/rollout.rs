@@ -336,3 +336,81 @@ async fn a_host_whose_version_is_another_than_the_plan_saw_or_cannot_be_read_is_
         assert_eq!(ran(&transport, "web-1", WORDS).is_empty(), moved);
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    /// Whatever fails and however long each host takes: once a budget is exceeded no host begins, so that it is
+    /// exceeded by no more hosts than were in flight.
+    #[test]
+    fn a_budget_is_never_exceeded_by_more_hosts_than_were_in_flight(
+        fates in proptest::collection::vec((0_u8..4, 1_u64..30), 1..24),
+        at_once in 1_usize..6,
+        most_failed in 0_usize..4,
+        most_unreachable in 0_usize..4,
+        most_in_wave in proptest::option::of(0_usize..3),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let names: Vec<String> = (0..fates.len()).map(|n| format!("web-{n:02}")).collect();
+            let mut transport = attached();
+            for (name, (fate, takes)) in names.iter().zip(&fates) {
+                let ends = Answer::to("one").on(name).after(Duration::from_secs(*takes));
+                transport = match fate {
+                    0 => transport.refuses(name),
+                    1 => transport.answer(ends.status(1)),
+                    _ => transport.answer(ends),
+                };
+            }
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let waves: Vec<&[&str]> = names.chunks(8).collect();
+            let mut plan = plan(&waves, vec![bare_step("one")]);
+            plan.rollout.at_once = at_once;
+            plan.rollout.budget = FailureBudget {
+                failed: Some(most_failed),
+                unreachable: Some(most_unreachable),
+                ..FailureBudget::default()
+            };
+            for wave in &mut plan.waves {
+                wave.budget.failed = most_in_wave;
+            }
+            let bench = Bench::new(transport);
+            bench.apply(&plan).await;
+
+            let mut in_flight = 0_usize;
+            // Failed and unreachable hosts of the run, and failed ones of the wave.
+            let mut counts = [0_usize; 3];
+            let mut over: Option<[usize; 3]> = None;
+            for event in bench.notes.events() {
+                match event.what {
+                    Happening::WaveStarted { .. } => counts[2] = 0,
+                    Happening::HostStarted { .. } => {
+                        assert!(over.is_none(), "a host was begun after a budget was exceeded");
+                        in_flight += 1;
+                        assert!(in_flight <= at_once);
+                    }
+                    Happening::HostFinished { outcome, .. } => {
+                        in_flight -= 1;
+                        match outcome {
+                            HostOutcome::Unreachable => counts[1] += 1,
+                            outcome if !outcome.is_good() => {
+                                counts[0] += 1;
+                                counts[2] += 1;
+                            }
+                            _ => {}
+                        }
+                        let limits = [most_failed, most_unreachable, most_in_wave.unwrap_or(usize::MAX)];
+                        if over.is_none() && counts.iter().zip(limits).any(|(count, limit)| *count > limit) {
+                            over = Some([in_flight; 3]);
+                        }
+                        if let Some(in_flight) = over {
+                            let most = limits.iter().zip(in_flight).map(|(limit, more)| limit.saturating_add(1 + more));
+                            assert!(counts.iter().zip(most).all(|(count, most)| *count <= most), "{counts:?}");
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        });
+    }
+}

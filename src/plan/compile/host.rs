@@ -237,6 +237,7 @@ impl Compiler<'_> {
                 takes_back: None,
                 timing: Timing { expected: Span::seconds(1), downtime: None },
                 hop: scope.hop.map(|hop| hop.index),
+                confirm_within: None,
             });
         }
     }
