@@ -55,7 +55,7 @@ pub(super) async fn run(
     mode: Mode,
     before: Before,
     means: Means,
-) -> Result<HostEnd, RecordError> {
+) -> Result<(HostEnd, Site), RecordError> {
     let begun = Instant::now();
     means.recorder.record(Some(&host), Happening::HostStarted { wave }).await?;
     let Before { mut past, way, approvals } = before;
@@ -97,13 +97,12 @@ pub(super) async fn run(
         took: since(begun),
     };
     means.recorder.record(Some(&host), what).await?;
-    site.leave().await;
-    Ok(HostEnd { host, outcome, failure })
+    Ok((HostEnd { host, outcome, failure }, site))
 }
 
 /// What is still open when a host's turn ends, until its end is in the ledger.
 #[derive(Default)]
-struct Site {
+pub(super) struct Site {
     link: Option<Link>,
     worker: Option<Worker>,
     /// What the run leaves on the host; `None` while there is something to go on with.
@@ -112,7 +111,7 @@ struct Site {
 
 impl Site {
     /// Closes the run on the host where it may be, and closes the link.
-    async fn leave(self) {
+    pub(super) async fn leave(self) {
         let Some(link) = self.link else { return };
         if let (Some(worker), Some(leaves)) = (self.worker, self.leaves) {
             worker.close(&link, leaves).await;

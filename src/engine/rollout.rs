@@ -198,6 +198,7 @@ impl Rollout {
         let mut queue = Queue::new(&self.plan, &self.means, self.mode, todo);
         let past_state = self.past.as_ref().map(|past| past.state.clone());
         let mut running = FuturesUnordered::new();
+        let mut leaving = FuturesUnordered::new();
         let mut good = self.good_before(wave);
         let mut halt: Option<Halt> = None;
         loop {
@@ -239,6 +240,7 @@ impl Rollout {
                 async { if halt.is_none() && free { queue.opens().await } else { std::future::pending().await } };
             let end = tokio::select! {
                 Some(end) = running.next() => end,
+                Some(()) = leaving.next() => continue,
                 () = opened => continue,
                 () = self.means.control.asked_for(Stop::Drain), if nobody => {
                     halt = Some(stopped_by_person());
@@ -252,7 +254,9 @@ impl Rollout {
                     continue;
                 }
             };
-            let end = end?;
+            // What counts is counted at once; giving back what was held there may take its time.
+            let (end, site) = end?;
+            leaving.push(site.leave());
             self.codes.push(end.outcome.exit_code());
             let over = self.tally.absorb(index, &end.host, end.outcome, end.failure.as_ref());
             // Looking harms nobody, so a budget does not end it.
@@ -267,6 +271,7 @@ impl Rollout {
                 good.push(end.host);
             }
         }
+        while leaving.next().await.is_some() {}
         self.codes.append(&mut queue.codes);
         // A budget that is exceeded by the very last host has nobody left to halt for. It is told all the same.
         let is_last = queue.is_empty() && !self.more_after(index);

@@ -232,6 +232,7 @@ impl Scenario {
                 progress: Arc::new(|_, _| {}),
                 run: run.clone(),
                 owner: "anna@laptop".to_owned(),
+                lease_term: longshore::durable::TERM,
                 local: folder.path().to_path_buf(),
                 connect_within: Duration::from_secs(10),
                 now: Arc::clone(&clock),
