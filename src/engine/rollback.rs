@@ -9,7 +9,7 @@ use crate::{
     model::{Effect, HostName, HostOutcome, RunId, RunNumber, Span, StepId, StepOutcome, StepPart},
     plan::{
         FailureBudget, HostPlan, HostRollback, KeptReceipt, Plan, PlannedStep, PlannedUndo, Promote, Purpose, Recovery,
-        Shape, TakenStep, Watch, Wave,
+        Shape, TakenStep, Timing, Watch, Wave,
     },
 };
 
@@ -142,6 +142,7 @@ fn host_plan(
     for (index, step) in steps.iter_mut().enumerate() {
         step.id = StepId::new(index, &step.name);
         step.part = StepPart::Main;
+        step.hop = None;
     }
     let id = |indices: Vec<usize>| indices.into_iter().map(|index| steps[index].id.clone()).collect::<Vec<_>>();
     let receipts = of.steps.iter().filter_map(|step| {
@@ -167,6 +168,13 @@ fn host_plan(
         found: state.after.clone(),
         // Going back is for when something is wrong, and that keeps to no hours.
         windows: Vec::new(),
+        // It follows no path, and what was read for the upgrade's plan says nothing of today.
+        path: Vec::new(),
+        facts: IndexMap::new(),
+        assumed: false,
+        stated: None,
+        refused: None,
+        estimate: None,
         gates: Vec::new(),
         checks: of.checks.iter().filter(|check| !check.after_only).cloned().collect(),
         migration: None,
@@ -234,6 +242,8 @@ fn take_back(run: &RunId, step: &PlannedStep, into: &mut Vec<PlannedStep>, left:
         requires: Vec::new(),
         retry: undo.retry.clone().filter(|_| undo.repeat_safe),
         takes_back: taken(by_kind),
+        confirm_within: None,
+        timing: Timing::default(),
         ..undo.clone()
     };
     match &step.undo {

@@ -30,6 +30,9 @@ impl Turn<'_> {
         link: &mut Link,
         failure: Failure,
     ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
+        if self.plan.purpose == Purpose::Rollback && !self.done.iter().any(|done| done.changed) {
+            return Ok((HostOutcome::Failed, Some(failure.because("nothing was taken back".to_owned()))));
+        }
         if self.plan.purpose == Purpose::Rollback {
             let stuck = failure.hint(format!(
                 "the host is between two versions: mend what `longshore history show --host {}` tells, then \

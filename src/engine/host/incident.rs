@@ -193,10 +193,11 @@ impl Turn<'_> {
     }
 }
 
-/// How a step beside the plan's own ended, if it did well, and in the incident that is not over.
+/// How a step beside the plan's own ended, if it did well, and in the latest incident: what an earlier one copied
+/// or restored is not the data of now.
 fn ended_well<'a>(past: &'a HostState, step: &PlannedStep) -> Option<(&'a StepOutcome, &'a StepState)> {
     let state = past.steps.get(&step.id)?;
-    let stale = step.part == StepPart::Incident && state.incident < past.incidents;
+    let stale = !step.part.is_main() && state.incident < past.incidents;
     let outcome = state.outcome.as_ref().filter(|outcome| outcome.is_good())?;
     (!stale && state.undo != UndoState::Undone).then_some((outcome, state))
 }

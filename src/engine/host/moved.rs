@@ -32,6 +32,10 @@ impl Turn<'_> {
         if self.of.version.is_empty() {
             return None;
         }
+        if self.of.rollback.is_some() && matches!(now, Installed::Unknown) {
+            // A broken release may not even tell its version; another one would.
+            return None;
+        }
         match (&self.of.found, &self.of.stated) {
             (Some(found), _) if is(found) => None,
             (Some(found), _) if self.of.assumed => Some(format!(

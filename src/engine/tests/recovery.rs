@@ -341,3 +341,15 @@ async fn values_of_a_receipt_reach_the_step_that_relies_on_it_as_variables() {
     assert_eq!(install.apply().await, HostOutcome::Done);
     assert_eq!(install.read("said"), "4 read to its end");
 }
+
+#[tokio::test]
+async fn s_44_a_restore_after_another_incident_copies_and_restores_the_data_of_now() {
+    let install = held().await;
+    install.write("no-restore", "");
+    assert_eq!(install.go_on(Way::Restore, Some(install.approval())).await, HostOutcome::Held);
+    assert_eq!(install.go_on(Way::RollForward, None).await, HostOutcome::Held);
+    install.write("data", "newer\n");
+    fs::remove_file(install.path("no-restore")).expect("mended");
+    assert_eq!(install.go_on(Way::Restore, Some(install.approval())).await, HostOutcome::Undone);
+    assert_eq!([install.read("copy"), install.read("data")], ["newer", "old"]);
+}

@@ -560,8 +560,8 @@ impl HostState {
             return Err(Refusal::Attempt { host: host.clone(), step: step.clone(), attempt: *attempt });
         }
         let good = |known: &StepState| known.outcome.as_ref().is_some_and(StepOutcome::is_good);
-        // Evidence is kept of every incident anew.
-        let anew = known.is_some_and(|known| known.part == StepPart::Incident && known.incident < self.incidents);
+        // Evidence is kept, data copied and restored anew in every incident.
+        let anew = known.is_some_and(|known| !known.part.is_main() && known.incident < self.incidents);
         if known.is_some_and(|known| good(known) && known.undo != UndoState::Undone) && !anew {
             return Err(Refusal::StepEnded { host: host.clone(), step: step.clone() });
         }
@@ -574,7 +574,7 @@ impl HostState {
                 started: at,
                 ended: None,
                 part: *part,
-                incident: if *part == StepPart::Incident { self.incidents } else { 0 },
+                incident: if part.is_main() { 0 } else { self.incidents },
                 outcome: None,
                 took: None,
                 receipt: Receipt::default(),
