@@ -188,6 +188,11 @@ fn each_command_says_in_a_line_what_it_does_and_then_how() {
           --check                Only look: what would change, without changing it
           --diff                 With `--check`: show the differences of files,
                                  secrets hidden
+          --wait                 Wait for the window of each host that is outside of
+                                 its own
+          --break-glass <NAME>   Start hosts outside their windows, on this person's
+                                 word
+          --reason <TEXT>        Why windows are set aside; recorded and shown
       -y, --yes                  Do not ask before a playbook is applied
       -h, --help                 Print help (see more with '--help')
 
