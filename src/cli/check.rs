@@ -48,13 +48,7 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
             return Err(CliError::with_hint("no hosts are named", "`longshore check all` looks at the whole fleet"));
         };
         open::select(&project, selector)?;
-        let role = match &args.role {
-            Some(role) if !project.roles.contains_key(role) => return Err(no_role(&project, role)),
-            Some(role) => Some(role.clone()),
-            // With one role in the project there is no doubt which checks are meant.
-            None if project.roles.len() == 1 => project.roles.keys().next().cloned(),
-            None => None,
-        };
+        let role = role_of(&project, args.role.as_ref())?;
         (project, Playbook::sweep(selector, role))
     };
     if let Some(selector) = &args.selector {
@@ -78,6 +72,17 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         screen.print(&report::sweep(&ran.state, Some(ran.number), &screen.page()))?;
     }
     Ok(ran.exit)
+}
+
+/// The role that is meant: the one named, or the only one there is.
+pub(super) fn role_of(project: &Project, named: Option<&String>) -> Result<Option<String>, CliError> {
+    match named {
+        Some(role) if !project.roles.contains_key(role) => Err(no_role(project, role)),
+        Some(role) => Ok(Some(role.clone())),
+        // With one role in the project there is no doubt which is meant.
+        None if project.roles.len() == 1 => Ok(project.roles.keys().next().cloned()),
+        None => Ok(None),
+    }
 }
 
 fn no_role(project: &Project, role: &str) -> CliError {

@@ -7,6 +7,7 @@ mod behind;
 pub mod diagnostics;
 mod differences;
 mod exec;
+mod facts;
 mod grid;
 mod history;
 mod hosts;
@@ -25,6 +26,7 @@ pub mod words;
 
 pub use differences::differences;
 pub use exec::exec;
+pub use facts::facts;
 pub use history::{RunRow, heading, history, show};
 pub use hosts::{HostRow, hosts};
 pub use json::EventWriter;
