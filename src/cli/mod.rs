@@ -172,7 +172,7 @@ pub fn main() -> process::ExitCode {
     let ended = match cli.command {
         Command::Init(args) => init::run(&args, &screen),
         Command::Lint(args) => lint::run(&args, &global, &screen),
-        Command::Hosts(args) => hosts::run(&args, &global, &screen).await,
+        Command::Hosts(args) => on_runtime(hosts::run(&args, &global, &screen)),
         Command::Trust(args) => on_runtime(trust::run(&args, &global, &screen)),
         Command::Check(args) => on_runtime(check::run(&args, &global, &screen)),
         Command::Plan(args) => on_runtime(plan::run(&args, &global, &screen)),

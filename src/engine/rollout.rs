@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, stream::FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 
 use super::{
-    Choice, EngineError, Means, Mode, Stop, Windows,
+    Choice, EngineError, HostEnd, Means, Mode, Stop, Windows,
     budget::{self, Tally},
     host,
     memory::Memory,
@@ -202,6 +202,13 @@ impl Rollout {
         let mut good = self.good_before(wave);
         let mut halt: Option<Halt> = None;
         loop {
+            // All ends that are known count before the next host begins; giving back what was held may take its time.
+            if let Some(Some(end)) = running.next().now_or_never() {
+                let (end, site) = end?;
+                leaving.push(site.leave());
+                self.ended(index, end, &mut good, &mut halt);
+                continue;
+            }
             while halt.is_none() && running.len() < self.plan.rollout.at_once.max(1) {
                 if self.means.control.stop_now() > Stop::No {
                     halt = Some(stopped_by_person());
@@ -254,22 +261,9 @@ impl Rollout {
                     continue;
                 }
             };
-            // What counts is counted at once; giving back what was held there may take its time.
             let (end, site) = end?;
             leaving.push(site.leave());
-            self.codes.push(end.outcome.exit_code());
-            let over = self.tally.absorb(index, &end.host, end.outcome, end.failure.as_ref());
-            // Looking harms nobody, so a budget does not end it.
-            if let (Mode::Apply, Some(reason)) = (self.mode, over) {
-                if budget::is_failure(end.outcome) {
-                    self.given_up.get_or_insert_with(|| reason.clone());
-                }
-                // The first reason stands; hosts in flight come to their own end.
-                halt.get_or_insert(Halt { class: HaltClass::Budget, reason });
-            }
-            if end.outcome.is_good() {
-                good.push(end.host);
-            }
+            self.ended(index, end, &mut good, &mut halt);
         }
         while leaving.next().await.is_some() {}
         self.codes.append(&mut queue.codes);
@@ -296,6 +290,23 @@ impl Rollout {
             self.record(Happening::WaveFinished { wave: index }).await?;
         }
         Ok(halt)
+    }
+
+    /// Counts the end of a host's turn.
+    fn ended(&mut self, wave: usize, end: HostEnd, good: &mut Vec<HostName>, halt: &mut Option<Halt>) {
+        self.codes.push(end.outcome.exit_code());
+        let over = self.tally.absorb(wave, &end.host, end.outcome, end.failure.as_ref());
+        // Looking harms nobody, so a budget does not end it.
+        if let (Mode::Apply, Some(reason)) = (self.mode, over) {
+            if budget::is_failure(end.outcome) {
+                self.given_up.get_or_insert_with(|| reason.clone());
+            }
+            // The first reason stands; hosts in flight come to their own end.
+            halt.get_or_insert(Halt { class: HaltClass::Budget, reason });
+        }
+        if end.outcome.is_good() {
+            good.push(end.host);
+        }
     }
 
     /// The time that a soak which was cut off had still to go: enough to see each host healthy, at the least.
