@@ -69,7 +69,9 @@ impl Rollout {
         }
         let mut means = means;
         let soaks = plan.waves.iter().any(|wave| !wave.soak.0.is_zero());
-        let memory = (mode == Mode::Apply && (soaks || plan.rollout.scope != Scope::Host))
+        // What a rollback did is not taken back again.
+        let applies = mode == Mode::Apply && plan.purpose == Purpose::Apply;
+        let memory = (applies && (soaks || plan.rollout.scope != Scope::Host))
             .then(|| Arc::new(Memory::new(past.as_ref().map(|past| past.state.clone()), &means)));
         if let Some(memory) = &memory {
             means.recorder = Arc::clone(memory) as Arc<dyn Recorder>;
