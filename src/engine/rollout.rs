@@ -203,28 +203,31 @@ impl Rollout {
         let mut leaving = FuturesUnordered::new();
         let mut good = self.good_before(wave);
         let mut halt: Option<Halt> = None;
-        loop {
+        'hosts: loop {
             // All ends that are known count before the next host begins; giving back what was held may take its time.
             if let Some(Some(end)) = running.next().now_or_never() {
-                let (end, site) = end?;
+                let (end, site): (HostEnd, host::Site) = end?;
                 leaving.push(site.leave());
                 self.ended(index, end, &mut good, &mut halt);
                 continue;
             }
-            while halt.is_none() && running.len() < self.plan.rollout.at_once.max(1) {
+            'start: {
+                if halt.is_some() || running.len() >= self.plan.rollout.at_once.max(1) {
+                    break 'start;
+                }
                 if self.means.control.stop_now() > Stop::No {
                     halt = Some(stopped_by_person());
-                    break;
+                    break 'start;
                 }
                 if self.means.control.is_paused() && !running.is_empty() {
-                    break;
+                    break 'start;
                 }
                 if self.means.control.is_paused() {
                     self.means.control.unpaused().await;
                     // What ended the pause may be the wish to stop.
-                    continue;
+                    continue 'hosts;
                 }
-                let Some(host) = queue.next(past_state.as_ref()).await? else { break };
+                let Some(host) = queue.next(past_state.as_ref()).await? else { break 'start };
                 let past = self.past.as_ref().and_then(|past| past.state.hosts.get(&host));
                 let choice = self.choices.get(&host).cloned().unwrap_or_default();
                 let approvals = past.iter().flat_map(|past| past.approvals.clone()).chain(choice.approval).collect();
@@ -232,6 +235,8 @@ impl Rollout {
                 let before = host::Before { past, way: choice.way, approvals };
                 let (plan, means) = (Arc::clone(&self.plan), self.means.clone());
                 running.push(host::run(plan, host, index, self.mode, before, means));
+                // It begins at once, before the next is chosen.
+                continue 'hosts;
             }
             let unpaused = async {
                 if halt.is_none() && !queue.is_empty() && self.means.control.is_paused() {

@@ -21,7 +21,7 @@ const RESTLESS: &str = "free-disk";
 pub fn facts(read: &BTreeMap<HostName, Reading>, page: &Page) -> String {
     let names: BTreeSet<&str> =
         read.values().flat_map(|of| of.facts.keys()).map(String::as_str).filter(|name| *name != RESTLESS).collect();
-    let version = usual(read.values().filter_map(|of| of.installed.version()).map(|version| version.as_str()));
+    let version = usual(read.values().filter_map(|of| of.installed.version()).map(crate::model::Version::as_str));
     let usually: Vec<Option<&str>> = names
         .iter()
         .map(|name| usual(read.values().filter_map(|of| of.facts.get(*name)).map(String::as_str)))

@@ -208,7 +208,7 @@ fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, sum
         text.push_str(&page.wrap(&sentence, 2));
     }
     if host.point_of_no_return.is_some() {
-        text.push_str(&page.wrap(&prepared(host), 2));
+        text.push_str(&page.wrap(&format!("  {}", prepared(host)), 2));
     }
     for (label, checks) in [("gates", &host.gates), ("health", &host.checks)] {
         if !checks.is_empty() {
@@ -229,9 +229,9 @@ fn prepared(host: &HostPlan) -> String {
     };
     let recovery = &host.recovery;
     let first = if recovery.incident.is_empty() {
-        "from there on: the host is held as it stands, for the role has no `[[incident]]`".to_owned()
+        "From there on the host is held as it stands, for the role has no `[[incident]]`".to_owned()
     } else {
-        format!("from there on: {} by itself, then a person is asked", names(&recovery.incident))
+        format!("From there on it does {} by itself, then asks a person", names(&recovery.incident))
     };
     let restore = if recovery.restore.is_empty() {
         "the role has no `[[restore]]`".to_owned()
