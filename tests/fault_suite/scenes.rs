@@ -212,6 +212,68 @@ fn r50_of_a_step_killed_half_way_only_its_own_look_says_whether_it_is_done() {
 }
 
 #[test]
+fn r59_a_backup_damaged_after_it_was_made_lets_no_step_touch_the_data() {
+    let field = Field::lab(5);
+    let project = field.project(1, &|_| String::new()).with_playbook(
+        1,
+        r#"
+[rollout]
+at-once = 5
+[rollout.budget]
+failed = "100%"
+
+[[steps]]
+name = "Back up"
+effect = "code"
+command = { run = '''f={{trace}}.dump; echo 'all the data' >$f; echo "longshore-receipt file $f"; echo "longshore-receipt size $(wc -c <$f)"; echo "longshore-receipt sha256 $(sha256sum <$f | cut -d' ' -f1)"; echo "longshore-receipt verified by reading it"''' }
+undo = { command = { run = "rm -f {{trace}}.dump" } }
+
+[[steps]]
+name = "Meanwhile"
+no-undo = "it is not ours"
+command = { run = "if [ -e {{trace}}.harm ]; then . {{trace}}.harm; fi" }
+
+[[steps]]
+name = "Append 1"
+effect = "data"
+no-undo = "a line stays"
+requires = [{ receipt = "Back up", younger-than = "1h" }]
+command = { run = "echo 'b 1' >>{{trace}}; echo 'e 1' >>{{trace}}" }
+"#,
+    );
+    let dump = |host: &crate::field::Host| host.dir.join(format!("{}.dump", project.tag));
+    // Nothing, cut, emptied, swapped for another of the same size, removed.
+    let harms: [&dyn Fn(&str) -> String; 5] = [
+        &|_| String::new(),
+        &|file| format!("printf 'all' >{file}"),
+        &|file| format!(": >{file}"),
+        &|file| format!("echo 'ALL the data' >{file}"),
+        &|file| format!("rm {file}"),
+    ];
+    for (host, harm) in field.hosts.iter().zip(harms) {
+        let script = harm(&dump(host).display().to_string());
+        fs::write(host.dir.join(format!("{}.harm", project.tag)), script).expect("written");
+    }
+    let (code, said) = apply(&project);
+    assert_eq!(code, 1, "{said}");
+    assert_eq!(project.traced(&field.hosts[0], 1), (1, 1), "{said}");
+    for host in &field.hosts[1..] {
+        assert_eq!(project.traced(host, 1), (0, 0), "{}: {said}", host.name);
+    }
+    let begun = victims_of_data(&project);
+    assert_eq!(begun, 1, "{said}");
+}
+
+/// How many hosts' data step counts as done.
+fn victims_of_data(project: &Project) -> usize {
+    let state = state(project).expect("a run");
+    let done = |step: &longshore::event::StepState| {
+        step.name == "Append 1" && matches!(step.outcome, Some(StepOutcome::Changed))
+    };
+    state.hosts.values().filter(|host| host.steps.values().any(done)).count()
+}
+
+#[test]
 #[ignore = "a figure: takes four minutes"]
 fn r7_in_a_partition_longer_than_the_lease_nothing_begins_twice_and_who_came_meanwhile_is_not_disturbed() {
     const PARTITION: Duration = Duration::from_secs(180);
