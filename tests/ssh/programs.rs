@@ -298,6 +298,18 @@ async fn a_program_that_takes_too_long_or_falls_silent_is_ended() {
 }
 
 #[tokio::test]
+async fn r15_a_killed_program_is_over_although_what_it_started_keeps_its_output_open() {
+    let Some(lab) = Lab::new() else { return };
+    let host = lab.sshd().start();
+    let session = lab.session(&host).await;
+    let exec = Exec::script("echo begun; sleep 120 & kill -9 $$").timeout(Duration::from_secs(90));
+    let ended = session.run(exec, &mut ()).await.expect("it is over long before its limit");
+    assert_eq!(ended.status, Status::Signaled("KILL".to_owned()), "{ended:?}");
+    assert_eq!(ended.out.text(), "begun\n");
+    drop(session.run(Exec::script("true"), &mut ()).await.expect("the connection is as good as before"));
+}
+
+#[tokio::test]
 async fn a_large_stream_goes_in_and_comes_out_without_being_held() {
     let Some(lab) = Lab::new() else { return };
     let host = lab.sshd().start();

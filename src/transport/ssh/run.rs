@@ -33,6 +33,10 @@ const QUEUE: usize = 8 * 1024 * 1024;
 /// How long a writer may stand still with the queue full: the connection stands still with it.
 const STALL: Duration = Duration::from_secs(10);
 
+/// How long a program that was killed is still listened to when nothing comes. Something it started may hold its
+/// output open for ever.
+const KILLED: Duration = Duration::from_secs(10);
+
 /// How long sudo may take to ask for a password, check it, or start a shell.
 const SUDO: Duration = Duration::from_mins(1);
 
@@ -82,6 +86,8 @@ pub(super) async fn run(
     loop {
         let queued = listener.queue.as_ref().map_or(0, |queue| queue.bytes);
         let idle_at = exec.idle_timeout.map(|limit| last_word + limit);
+        let was_killed = matches!(status, Some(Status::Signaled(_))) && queued == 0;
+        let killed_at = was_killed.then(|| last_word + KILLED);
         let stalled_at = listener.queue.as_ref().filter(|_| queued >= QUEUE).map(|queue| queue.moved + STALL);
         let message = tokio::select! {
             message = read.wait(), if queued < QUEUE => message,
@@ -111,6 +117,7 @@ pub(super) async fn run(
                 let source = io::Error::new(io::ErrorKind::TimedOut, "it took nothing for too long");
                 return Err(TransportError::Local { doing: "writing", source });
             }
+            () = until(killed_at) => break,
             () = until(deadline) => {
                 stop(read, write).await;
                 return Err(TransportError::TimedOut { limit: exec.timeout.unwrap_or_default() });
