@@ -438,6 +438,7 @@ fn a_plan_says_what_will_happen_and_what_cannot_be_taken_back() {
     ╰─────┴─────────────────────────┴────────┴───────────────────────────────────────────────╯
     ! Step 3, `Apply migrations`, is the point of no return: the new schema is not readable by 0.3.2. A failure from there
       on is not taken back by itself.
+      From there on the host is held as it stands, for the role has no `[[incident]]`; the role has no `[[restore]]`
     gates: Disk has room
     health: API answers; Schema is new (after only)
 
