@@ -86,8 +86,8 @@ async fn tell(fleet: &Fleet, args: &Args, global: &Global, screen: &Screen) -> R
         return Ok(ExitCode::HostFailed);
     }
     screen.say(&format!(
-        "\nFive hosts run {NEW}. {UNLUCKY} failed its check and was taken back to {OLD} by itself: every step undone, last\n\
-         first, and its health proven. On a real fleet `apply` would have ended with exit code 1."
+        "\nFive hosts run {NEW}. {UNLUCKY} failed its check and was taken back to {OLD} by itself: every step\n\
+         undone, last first, and its health proven. On a real fleet `apply` would have ended with exit code 1."
     ));
     Ok(ExitCode::Good)
 }

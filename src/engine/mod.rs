@@ -248,7 +248,8 @@ fn run_started(plan: &Plan, purpose: &str) -> Happening {
                     steps: host.steps.len(),
                     version: host.found.clone().filter(|_| !host.assumed),
                     wanted: plan.wanted.clone(),
-                    downtime: downtime(host),
+                    // Looking takes nothing down.
+                    downtime: if purpose == "look" { BTreeMap::new() } else { downtime(host) },
                 };
                 (name.clone(), line)
             })

@@ -178,6 +178,8 @@ fn downtime(state: &RunState, names: &[&HostName], page: &Page) -> String {
         return page.paint(Tone::Bad, &format!("since {}", page.clock(since)));
     }
     match outages().filter_map(Outage::length).max() {
+        // Shorter than anybody would notice.
+        Some(longest) if longest.0 < std::time::Duration::from_secs(1) => "<1s".to_owned(),
         Some(longest) if names.len() == 1 => words::duration(longest.0),
         Some(longest) => format!("up to {}", words::duration(longest.0)),
         None => String::new(),

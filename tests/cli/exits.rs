@@ -18,13 +18,13 @@ fn one_by_one(steps: &str) -> String {
 fn code_0_when_all_is_good() {
     let lab = Lab::new(2, &[]);
     let done = lab.run(&["apply", "upgrade", "--yes"]);
-    assert_snapshot!(masked(&done.expect(0).out), @r"
-    ╭───────┬────────┬────────┬───────┬───────────────┬───────────╮
-    │ host  │ wave   │ result │ steps │ version       │ health    │
-    ├───────┼────────┼────────┼───────┼───────────────┼───────────┤
-    │ web-1 │ canary │ done   │ 6/6   │ 1.4.2 → 1.5.0 │ 1/1 green │
-    │ web-2 │ wave 1 │ done   │ 6/6   │ 1.4.2 → 1.5.0 │ 1/1 green │
-    ╰───────┴────────┴────────┴───────┴───────────────┴───────────╯
+    assert_snapshot!(masked(&done.expect(0).out), @"
+    ╭───────┬────────┬────────┬───────┬───────────────┬──────┬───────────╮
+    │ host  │ wave   │ result │ steps │ version       │ down │ health    │
+    ├───────┼────────┼────────┼───────┼───────────────┼──────┼───────────┤
+    │ web-1 │ canary │ done   │ 6/6   │ 1.4.2 → 1.5.0 │ <1s  │ 1/1 green │
+    │ web-2 │ wave 1 │ done   │ 6/6   │ 1.4.2 → 1.5.0 │ <1s  │ 1/1 green │
+    ╰───────┴────────┴────────┴───────┴───────────────┴──────┴───────────╯
 
     2 hosts: 2 done. Took SPAN.
     ");
@@ -46,12 +46,13 @@ fn code_0_when_all_is_good() {
 fn code_1_when_a_host_failed_and_was_taken_back() {
     let lab = Lab::new(1, &["web-1"]);
     assert_snapshot!(lab.run(&["apply", "upgrade", "--yes"]).screen(), @r#"
-    ╭───────┬────────┬───────┬─────────┬───────────┬─────────────────────────────╮
-    │ host  │ result │ steps │ version │ health    │ cause                       │
-    ├───────┼────────┼───────┼─────────┼───────────┼─────────────────────────────┤
-    │ web-1 │ undone │ 5/6   │ 1.4.2   │ 1/1 green │ step `The shop answers with │
-    │       │        │       │         │           │ the new version` failed     │
-    ╰───────┴────────┴───────┴─────────┴───────────┴─────────────────────────────╯
+    ╭───────┬────────┬───────┬─────────┬──────┬───────────╮
+    │ host  │ result │ steps │ version │ down │ health    │
+    ├───────┼────────┼───────┼─────────┼──────┼───────────┤
+    │ web-1 │ undone │ 5/6   │ 1.4.2   │ <1s  │ 1/1 green │
+    │       │ step `The shop answers with the new         │
+    │       │ version` failed                             │
+    ╰───────┴────────┴───────┴─────────┴──────┴───────────╯
 
     error: `web-1` failed and was taken back to where it was
       cause: step `The shop answers with the new version` failed
@@ -128,10 +129,10 @@ fn code_1_when_a_check_is_red_and_when_a_command_fails() {
 #[test]
 fn code_3_when_a_host_failed_after_its_point_of_no_return() {
     let lab = Lab::new(2, &[]);
-    let steps = "[[steps]]\nname = \"Migrate\"\neffect = \"data\"\ncommand = \"echo migrated\"\n\n\
+    let steps = "[[steps]]\nname = \"Migrate\"\neffect = \"data\"\nunprotected = \"a trial\"\ncommand = \"echo migrated\"\n\n\
                  [[steps]]\nname = \"Start\"\ncommand = \"echo 'no such column' >&2; exit 7\"\n";
     let playbook = lab.playbook("migrate", &one_by_one(steps));
-    assert_snapshot!(lab.run(&["apply", playbook, "--yes"]).screen(), @r"
+    assert_snapshot!(lab.run(&["apply", playbook, "--yes"]).screen(), @"
     ╭───────┬────────┬─────────────┬───────┬─────────────────────╮
     │ host  │ wave   │ result      │ steps │ cause               │
     ├───────┼────────┼─────────────┼───────┼─────────────────────┤
@@ -142,12 +143,19 @@ fn code_3_when_a_host_failed_after_its_point_of_no_return() {
     error: `web-1` waits for a person
       cause: step `Start` failed
       cause: it ended with status 7
+      cause: data was changed by `Migrate`
+      cause: there is no verified backup of this run that a restore could put back
       web-1 | no such column
       done: Migrate. may have half happened: Start
 
-    hint: step `Migrate` changed data, so pointing the code back is no rollback:
-      choose between going on, code rollback and restore
     hint: `longshore resume 0001` goes on with the hosts that are not finished
+    hint: `longshore resume 0001 --as roll-forward --host web-1` goes on with the
+      step that failed, once that is mended
+    hint: `longshore resume 0001 --as code-rollback --host web-1` points the code
+      back and leaves the data new: only if the old release can run on it
+    hint: `longshore resume 0001 --as restore --host web-1` copies the data as it
+      is, puts back this run's backup and the code of before; what was written since
+      is lost, so it asks first
     hint: `longshore history show 0001 --host web-1` prints everything that was said
       there
 
@@ -159,7 +167,8 @@ fn code_3_when_a_host_failed_after_its_point_of_no_return() {
     TIME canary: web-1
     TIME web-1: step 1/2 Migrate: done in SPAN
     TIME web-1: step 2/2 Start: failed after SPAN: it ended with status 7
-    TIME web-1: held: step `Start` failed: it ended with status 7 (took SPAN)
+    TIME web-1: failed after data was changed: step `Start` failed; what the role prepared for that is done now
+    TIME web-1: held: step `Start` failed: it ended with status 7: data was changed by `Migrate`: there is no verified backup of this run that a restore could put back (took SPAN)
     TIME halted: 1 failed, and the budget allows none; no new hosts are begun
     -- exit code 3
     ");

@@ -20,7 +20,7 @@ fn the_first_page_names_every_command_and_every_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let ran = run(folder.path(), &["-h"]);
     ran.expect(0);
-    assert_snapshot!(ran.out, @r"
+    assert_snapshot!(ran.out, @"
     Upgrade fleets of self-hosted installs over plain SSH
 
     Usage: longshore [OPTIONS] <COMMAND>
@@ -35,12 +35,16 @@ fn the_first_page_names_every_command_and_every_exit_code() {
       apply        Do what a plan or a playbook says
       resume       Go on with a run that was cut off, interrupted or halted
       retry        Take hosts of a run through the same plan and gates again
+      recover      Make a new ledger from what the hosts know, when the old one is
+                   damaged or gone
+      rollback     Take a finished upgrade back
       status       Show how a run stands, from any terminal
       pause        Start no new hosts of a running rollout until it is promoted
       promote      Let a paused or waiting rollout go on
       abort        End a running rollout: no new hosts, running ones finish their
                    step
       unlock       Take the lease on a host away from the run that holds it
+      close        Say what became of a step whose result nobody knows
       exec         Run one command on many hosts
       history      Show earlier runs
       schema       Print the JSON Schema of a kind of document
@@ -67,6 +71,8 @@ fn the_first_page_names_every_command_and_every_exit_code() {
                                     `/etc/ssh/ssh_config`
           --connect-timeout <TIME>  Longest time for connecting to a host, all tries
                                     together [default: 30s]
+          --secret-timeout <TIME>   Longest time for a command that a secret comes
+                                    from [default: 60s]
 
     Exit codes:
       0  all good                   4    some hosts unreachable
@@ -82,7 +88,7 @@ fn each_command_says_in_a_line_what_it_does_and_then_how() {
         .iter()
         .map(|command| own_help(command))
         .collect();
-    assert_snapshot!(texts.join("\n=====\n"), @r"
+    assert_snapshot!(texts.join("\n=====\n"), @"
     Make a new project: inventory, playbooks, roles, commented
 
     Usage: longshore init [OPTIONS] [DIR]
@@ -111,7 +117,10 @@ fn each_command_says_in_a_line_what_it_does_and_then_how() {
                   [default: all]
 
     Options:
-      -h, --help  Print help (see more with '--help')
+          --facts        Ask the hosts for their versions and facts, and mark what
+                         differs from most
+          --role <ROLE>  With `--facts`: ask as this role says
+      -h, --help         Print help (see more with '--help')
 
     =====
     Show the host keys of hosts, and trust them after a yes
@@ -188,6 +197,8 @@ fn each_command_says_in_a_line_what_it_does_and_then_how() {
           --check                Only look: what would change, without changing it
           --diff                 With `--check`: show the differences of files,
                                  secrets hidden
+          --approvals <FILE>     File of approvals, for what nobody at a terminal is
+                                 asked about
           --wait                 Wait for the window of each host that is outside of
                                  its own
           --break-glass <NAME>   Start hosts outside their windows, on this person's
@@ -234,7 +245,7 @@ fn commands_that_steer_a_run_from_another_terminal_say_how_too() {
         .iter()
         .map(|command| own_help(command))
         .collect();
-    assert_snapshot!(texts.join("\n=====\n"), @r"
+    assert_snapshot!(texts.join("\n=====\n"), @"
     Show how a run stands, from any terminal
 
     Usage: longshore status [OPTIONS] [RUN]
@@ -297,6 +308,14 @@ fn commands_that_steer_a_run_from_another_terminal_say_how_too() {
     Options:
           --as-planned          Go on as planned, although the playbook has changed
                                 since
+          --as <WAY>            How held hosts go on: with the plan, back to the
+                                code of before, or back to the run's own backup as
+                                well [possible values: roll-forward, code-rollback,
+                                restore]
+          --host <HOST>         The held host that goes on that way; may be given
+                                several times
+          --approvals <FILE>    File of approvals, for what nobody at a terminal is
+                                asked about
           --wait                Wait for the window of each host that is outside of
                                 its own
           --break-glass <NAME>  Start hosts outside their windows, on this person's
@@ -307,7 +326,7 @@ fn commands_that_steer_a_run_from_another_terminal_say_how_too() {
     =====
     Take hosts of a run through the same plan and gates again
 
-    Usage: longshore retry [OPTIONS] <--failed|--unreached|--held|--not-started|--host <HOST>> [RUN]
+    Usage: longshore retry [OPTIONS] <--failed|--unreached|--held|--stuck|--refused|--not-started|--host <HOST>> [RUN]
 
     Arguments:
       [RUN]  The run: its number or id, or `last` [default: last]
@@ -317,6 +336,10 @@ fn commands_that_steer_a_run_from_another_terminal_say_how_too() {
           --unreached           Hosts that could not be reached
           --held                Hosts that wait for a person: held, or with a step
                                 nobody knows the result of
+          --stuck               Hosts that are stuck half taken back: taking back
+                                goes on where it failed
+          --refused             Hosts that were refused: another run had their
+                                lease, or they had moved since the plan
           --not-started         Hosts that were not started: outside their windows,
                                 or the run ended first
           --host <HOST>         This host, however it ended

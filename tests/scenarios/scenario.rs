@@ -327,7 +327,7 @@ impl Scenario {
         }
         write("inventory/fleet.toml", &inventory);
         write("roles/product/role.toml", include_str!("product/role.toml"));
-        let head = "role = \"product\"\naction = \"upgrade\"\nhosts = \"all\"\nto = \"2.0.0\"\n";
+        let head = "role = \"product\"\naction = \"upgrade\"\nhosts = \"all\"\nto = \"1.4.9\"\n";
         write("playbooks/upgrade.toml", &format!("{head}{}", self.playbook));
         let (project, mut found) = Project::load_with_home(root, None);
         let (playbook, more) = project.load_playbook(&root.join("playbooks/upgrade.toml"));

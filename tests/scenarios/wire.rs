@@ -128,7 +128,8 @@ impl Line {
         } else if let Some(asked) = last_call(text, &["request_stop"]) {
             self.world.with(&self.name, |host| host.stop(&asked[1]));
         } else {
-            let known = asks("shelve") || asks("forget") || text.contains("\nprobe\n");
+            let ends = last_call(text, &["finish", "note_end"]).is_some();
+            let known = ends || asks("shelve") || asks("forget") || text.contains("\nprobe\n");
             assert!(known, "the simulated host does not understand:\n{text}");
         }
         said.line("end");
