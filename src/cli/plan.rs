@@ -131,11 +131,11 @@ pub(super) async fn ask(
     // Of whom nothing can be asked, nothing is known.
     let mut silent: BTreeMap<HostName, Reading> = BTreeMap::new();
     questions.retain(|name, of| {
-        let can_be_asked = !of.version.is_empty() || of.facts.values().any(|fact| fact.how.is_some());
-        if !can_be_asked {
+        let is_asked = can_be_asked(of);
+        if !is_asked {
             silent.insert(name.clone(), Reading::default());
         }
-        can_be_asked
+        is_asked
     });
     if questions.is_empty() {
         return Ok(silent);
@@ -162,6 +162,11 @@ pub(super) async fn ask(
     }
     read.append(&mut silent);
     Ok(read)
+}
+
+/// Whether there is a way to ask a host for its version or any fact.
+pub(super) fn can_be_asked(of: &HostPlan) -> bool {
+    !of.version.is_empty() || of.facts.values().any(|fact| fact.how.is_some())
 }
 
 /// Local files of a playbook are relative to its folder.

@@ -21,7 +21,7 @@ use crate::{
     event::{Event, Happening, Recorder, RunState, WaveLine},
     ledger::{Ledger, LedgerError, RunMeta},
     model::{ExitCode, Failure, FailureClass, HostName, HostOutcome, RunId, RunNumber},
-    plan::{self, HostPlan, Plan},
+    plan::{self, HostPlan, Installed, Plan, Reading},
     report::words,
 };
 
@@ -242,13 +242,14 @@ async fn assemble(
                     // Who has read what the releases ask is no matter of the documents.
                     Some(Plan { acknowledged: header.acknowledged.clone(), ..compiled }.seal())
                 };
-                // The versions of hosts whose turn had not come are read again, and mostly still the same.
+                // What hosts whose turn had not come tell is read again, and mostly still the same.
                 let mut all = told.clone();
                 if let Ok(mut questions) = plan::questions(&project, &playbook, &order(None, told.clone())) {
-                    questions.retain(|host, of| {
-                        !of.version.is_empty() && !hosts.contains_key(host) && !survey.silent.contains(host)
-                    });
+                    questions.retain(|host, _| !hosts.contains_key(host));
+                    let strangers: Vec<_> = questions.keys().cloned().collect();
+                    questions.retain(|host, of| super::plan::can_be_asked(of) && !survey.silent.contains(host));
                     all.extend(engine::ask(questions, means.clone()).await);
+                    suppose(&mut all, strangers, &survey.silent);
                 }
                 for (limit, read) in [(None, all), (Some(began.clone()), told)] {
                     let Some(compiled) = compile(limit, read) else { continue };
@@ -292,6 +293,25 @@ async fn assemble(
         words::count(hosts.values().map(|seen| seen.manifest.hosts).max().unwrap_or(0), "host")
     ));
     Ok(seal)
+}
+
+/// Takes hosts that cannot be asked now to have told what most others did. Nothing rests on it: only a plan with
+/// the very digest that the hosts name is taken, and it has what they told then.
+fn suppose(read: &mut BTreeMap<HostName, Reading>, hosts: Vec<HostName>, silent: &[HostName]) {
+    let is_unreached =
+        |host: &HostName| matches!(read.get(host), Some(Reading { installed: Installed::Unreached(_), .. }));
+    let mute: Vec<_> = hosts.into_iter().filter(|host| silent.contains(host) || is_unreached(host)).collect();
+    let mut said: Vec<(&Reading, usize)> = Vec::new();
+    for (_, reading) in read.iter().filter(|(host, _)| !mute.contains(host)) {
+        match said.iter_mut().find(|(known, _)| *known == reading) {
+            Some((_, count)) => *count += 1,
+            None => said.push((reading, 1)),
+        }
+    }
+    let Some(usual) = said.into_iter().max_by_key(|(_, count)| *count).map(|(reading, _)| reading.clone()) else {
+        return;
+    };
+    read.extend(mute.into_iter().map(|host| (host, usual.clone())));
 }
 
 /// A host's part of the plan as the host kept it, reached as the inventory says today.
