@@ -108,9 +108,11 @@ fn r64_a_soak_that_the_controllers_death_cut_is_watched_for_what_was_missing_bef
     let missing = SOAK.saturating_sub(watched);
     println!("R64: watched {watched:.1?} of {SOAK:?}, died, watched {soaked:.1?} more");
     assert!(soaked >= missing, "{soaked:?} of the missing {missing:?}");
-    // Nobody of the next wave before that.
+    // Nobody of the next wave begins before that; as the control group of the soak they are looked at.
     for host in &field.hosts[2..] {
-        let begins = |event: &Event| event.host.as_ref() == Some(&host.name);
+        let begins = |event: &Event| {
+            event.host.as_ref() == Some(&host.name) && matches!(event.what, Happening::HostStarted { .. })
+        };
         let (_, at) = when(&events, 1, begins).expect("its turn came");
         assert!(at >= ended, "{} began at {at}, the soak ended at {ended}", host.name);
         assert_eq!(project.traced(host, 1), (1, 1));
