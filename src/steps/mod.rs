@@ -4,6 +4,7 @@
 //! document; the strings in them are templates until the plan renders them.
 
 mod answer;
+mod backup;
 mod check;
 pub mod command;
 mod difference;
@@ -43,6 +44,7 @@ use crate::{
     transport::{Session, TransportError},
 };
 
+pub use backup::{Backup, Keep, Verify};
 pub use check::Check;
 pub use command::Command;
 pub use disk::DiskCheck;
@@ -73,6 +75,7 @@ pub enum Action {
     Check(Check),
     Wait(Wait),
     Notify(Notify),
+    Backup(Backup),
 }
 
 impl Action {
@@ -86,6 +89,7 @@ impl Action {
             Self::Check(kind) => kind,
             Self::Wait(kind) => kind,
             Self::Notify(kind) => kind,
+            Self::Backup(kind) => kind,
         }
     }
 
@@ -99,6 +103,7 @@ impl Action {
             Self::Check(kind) => kind,
             Self::Wait(kind) => kind,
             Self::Notify(kind) => kind,
+            Self::Backup(kind) => kind,
         }
     }
 
@@ -113,6 +118,7 @@ impl Action {
             Self::Check(_) => "check",
             Self::Wait(_) => "wait",
             Self::Notify(_) => "notify",
+            Self::Backup(_) => "backup",
         }
     }
 }

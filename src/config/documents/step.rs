@@ -14,7 +14,7 @@ use serde::{
 use super::releases::ReleaseKind;
 use crate::{
     model::{Downtime, Effect, Span},
-    steps::{Action, Check, Command, Env, Fetch, File, Notify, Script, Wait},
+    steps::{Action, Backup, Check, Command, Env, Fetch, File, Notify, Script, Wait},
 };
 
 /// A step. Exactly one of the kinds (`verb`, `command`, `script`, ...) must be there.
@@ -42,6 +42,8 @@ pub struct StepDoc {
     pub wait: Option<Wait>,
     /// Tells people.
     pub notify: Option<Notify>,
+    /// Saves data beside it, and proves the copy.
+    pub backup: Option<Backup>,
 
     /// What the step does to the host. That of its kind when left out.
     pub effect: Option<Effect>,
@@ -98,6 +100,7 @@ impl StepDoc {
             ("check", self.check.is_some()),
             ("wait", self.wait.is_some()),
             ("notify", self.notify.is_some()),
+            ("backup", self.backup.is_some()),
         ];
         present.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
     }
@@ -119,6 +122,7 @@ impl StepDoc {
             .or_else(|| self.check.clone().map(Action::Check))
             .or_else(|| self.wait.clone().map(Action::Wait))
             .or_else(|| self.notify.clone().map(Action::Notify))
+            .or_else(|| self.backup.clone().map(Action::Backup))
     }
 }
 

@@ -136,7 +136,8 @@ impl Steps<'_, '_, '_> {
             [_] => {}
             [] if source.is_damaged(at) => {}
             _ => {
-                let all = ["verb", "command", "script", "file", "fetch", "env", "check", "wait", "notify"];
+                let all =
+                    ["verb", "command", "script", "file", "fetch", "env", "check", "wait", "notify", "backup"];
                 self.kinds(at, "step", &kinds, &all);
             }
         }

@@ -1,0 +1,14 @@
+# Whatever a command of the product's own saves into $LONGSHORE_BACKUP_FILE. Expects: save and check (they run it), suffix.
+source=command
+extension() { printf '%s%s' "$suffix" "${sealed:+.$sealed}"; }
+clean_up() { :; }
+estimate() { printf '%s' "$expected"; }
+produce() {
+  LONGSHORE_BACKUP_FILE=$part
+  export LONGSHORE_BACKUP_FILE
+  save </dev/null || die "the command that saves ended with $?"
+}
+prove() {
+  check </dev/null || die "the command that checks the copy ended with $?"
+  proof='by its own command'
+}

@@ -1,0 +1,277 @@
+//! What can be saved: each source as data, and as the shell functions that `frame.sh` calls.
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{Redactor, quote},
+    steps::{
+        Problem, Size, Template, Texts,
+        command::CommandLine,
+        shell::{self, path_word},
+    },
+};
+
+/// A PostgreSQL database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PostgresSource {
+    /// Name of the database.
+    pub database: String,
+    /// User to connect as. The client's own choice when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Address or socket folder of the server. The client's own choice when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Port of the server. The client's own choice when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Password, as the template of a secret: `{{secret.database}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// What stands before each of `psql`, `pg_dump`, `pg_restore`, `createdb` and `dropdb`, for `sh`:
+    /// `docker compose exec -T postgres`. Nothing when left out: the programs of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<String>,
+    /// Folder to run the programs in: that of the compose file. The login folder when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
+    /// Query for the migration head, noted with the copy: one value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+}
+
+impl PostgresSource {
+    pub(super) fn templates(&mut self, visit: &mut dyn FnMut(Template, &str, &mut String)) {
+        visit(Template::Text, "postgres.database", &mut self.database);
+        let texts = [
+            ("postgres.user", &mut self.user),
+            ("postgres.host", &mut self.host),
+            ("postgres.password", &mut self.password),
+            ("postgres.dir", &mut self.dir),
+            ("postgres.head", &mut self.head),
+        ];
+        for (key, text) in texts {
+            if let Some(text) = text {
+                visit(Template::Text, key, text);
+            }
+        }
+        if let Some(through) = &mut self.through {
+            visit(Template::Shell, "postgres.through", through);
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<_> = shell::path_problem("postgres.dir", self.dir.as_deref()).into_iter().collect();
+        if self.database.trim().is_empty() {
+            problems.push(Problem::new("postgres.database", "the name of the database is empty"));
+        }
+        if self.password.as_deref().is_some_and(|text| !text.contains("{{") && !Redactor::mentions_secret(text)) {
+            problems.push(
+                Problem::new("postgres.password", "a password does not stand in a document")
+                    .hint("refer to a secret: `{{secret.database}}`"),
+            );
+        }
+        if self.password.is_some() && self.through.is_some() {
+            problems.push(
+                Problem::new("postgres.password", "a password in the environment does not reach through another program")
+                    .hint("let the server trust its own socket there, or run the programs of the host"),
+            );
+        }
+        problems
+    }
+
+    /// `-h -p -U` for every client program.
+    fn connection(&self) -> String {
+        let mut words = String::new();
+        for (flag, value) in [("-h", self.host.clone()), ("-p", self.port.map(|port| port.to_string())), ("-U", self.user.clone())] {
+            if let Some(value) = value {
+                let _ = write!(words, " {flag} {}", quote(&value));
+            }
+        }
+        words
+    }
+
+    /// The function `client`, which runs a client program of the server's.
+    pub(super) fn client(&self) -> String {
+        let mut text = String::new();
+        if let Some(dir) = &self.dir {
+            // A subshell for each call: the frame's own folder stays what it is.
+            let _ = writeln!(text, "client_dir={}", path_word(dir));
+        } else {
+            text.push_str("client_dir=.\n");
+        }
+        if let Some(password) = &self.password {
+            let _ = writeln!(text, "PGPASSWORD={}\nexport PGPASSWORD", quote(password));
+        }
+        let through = self.through.as_deref().unwrap_or_default();
+        let connection = quote(&self.connection());
+        let through = quote(through);
+        let _ = writeln!(
+            text,
+            "client() (\n  CDPATH= cd -- \"$client_dir\" || exit 1\n  program=$1\n  shift\n  eval {through}' \"$program\" '{connection}' \"$@\"'\n)"
+        );
+        text
+    }
+
+    pub(super) fn functions(&self) -> String {
+        let mut text = self.client();
+        let _ = writeln!(text, "database={}", quote(&self.database));
+        let _ = writeln!(text, "head={}", quote(self.head.as_deref().unwrap_or_default()));
+        let inner = format!("{} -d {}", self.connection(), quote(&self.database));
+        let _ = writeln!(text, "connection={}", quote(&inner));
+        text.push_str(include_str!("postgres.sh"));
+        text
+    }
+}
+
+/// An SQLite file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SqliteSource {
+    /// The database file: absolute, or below `~/`. It must be there.
+    pub file: String,
+    /// Tables that the copy must have.
+    #[serde(default, skip_serializing_if = "Texts::is_empty")]
+    pub tables: Texts,
+    /// Query for the migration head, noted with the copy: one value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+}
+
+impl SqliteSource {
+    pub(super) fn templates(&mut self, visit: &mut dyn FnMut(Template, &str, &mut String)) {
+        visit(Template::Text, "sqlite.file", &mut self.file);
+        for (index, table) in self.tables.0.iter_mut().enumerate() {
+            visit(Template::Text, &format!("sqlite.tables.{index}"), table);
+        }
+        if let Some(head) = &mut self.head {
+            visit(Template::Text, "sqlite.head", head);
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        shell::path_problem("sqlite.file", Some(&self.file)).into_iter().collect()
+    }
+
+    pub(super) fn functions(&self) -> String {
+        format!(
+            "file={}\ntables={}\nhead={}\n{}",
+            path_word(&self.file),
+            quote(&self.tables.0.join("\n")),
+            quote(self.head.as_deref().unwrap_or_default()),
+            include_str!("sqlite.sh")
+        )
+    }
+}
+
+/// Files and folders.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FilesSource {
+    /// What to save: absolute paths, or below `~/`. Each must be there.
+    pub paths: Texts,
+    /// Patterns of what to leave out, as `tar` reads them.
+    #[serde(default, skip_serializing_if = "Texts::is_empty")]
+    pub exclude: Texts,
+    /// Patterns of names, each of which at least one file of the archive must have: `ssh_host_*_key`.
+    #[serde(default, skip_serializing_if = "Texts::is_empty")]
+    pub must_contain: Texts,
+    /// Whether files may change while they are read, as logs do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changing: bool,
+}
+
+impl FilesSource {
+    pub(super) fn templates(&mut self, visit: &mut dyn FnMut(Template, &str, &mut String)) {
+        for (key, texts) in
+            [("paths", &mut self.paths), ("exclude", &mut self.exclude), ("must-contain", &mut self.must_contain)]
+        {
+            for (index, text) in texts.0.iter_mut().enumerate() {
+                visit(Template::Text, &format!("files.{key}.{index}"), text);
+            }
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.paths.is_empty() {
+            problems.push(Problem::new("files.paths", "it does not say which files"));
+        }
+        for (index, path) in self.paths.iter().enumerate() {
+            let key = format!("files.paths.{index}");
+            problems.extend(shell::path_problem(&key, Some(path)));
+            if path.contains('\n') {
+                problems.push(Problem::new(&key, "the path has a line break in it"));
+            }
+        }
+        problems
+    }
+
+    pub(super) fn functions(&self) -> String {
+        let paths = self.paths.iter().map(|path| path_word(path)).collect::<Vec<_>>().join("'\n'");
+        format!(
+            "paths={paths}\nleave_out={}\nwanted={}\nchanging={}\n{}",
+            quote(&self.exclude.0.join("\n")),
+            quote(&self.must_contain.0.join("\n")),
+            if self.changing { "yes" } else { "no" },
+            include_str!("files.sh")
+        )
+    }
+}
+
+/// A command of the product's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CommandSource {
+    /// Saves into `$LONGSHORE_BACKUP_FILE`.
+    pub run: CommandLine,
+    /// Proves what is in `$LONGSHORE_BACKUP_FILE`: exit 0 for a good copy.
+    pub check: CommandLine,
+    /// What the copy's name ends with. `backup` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<String>,
+    /// Room the copy needs: `2GiB`. Nothing is asked for when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+}
+
+impl CommandSource {
+    pub(super) fn templates(&mut self, visit: &mut dyn FnMut(Template, &str, &mut String)) {
+        self.run.templates("command.run", visit);
+        self.check.templates("command.check", visit);
+        if let Some(size) = &mut self.size {
+            visit(Template::Text, "command.size", size);
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<_> = self.run.problem("command.run").into_iter().collect();
+        problems.extend(self.check.problem("command.check"));
+        if let Some(extension) = self.extension.as_deref().filter(|text| !super::is_plain(text)) {
+            let message = format!("`{extension}` is not the end of a file's name");
+            problems.push(Problem::new("command.extension", message).hint("letters and digits, without the dot"));
+        }
+        if let Some(size) = self.size.as_deref().filter(|size| !size.contains("{{"))
+            && let Err(message) = size.parse::<Size>()
+        {
+            problems.push(Problem::new("command.size", message));
+        }
+        problems
+    }
+
+    pub(super) fn functions(&self) -> String {
+        let expected = self.size.as_deref().and_then(|size| size.parse::<Size>().ok()).unwrap_or(Size(0));
+        format!(
+            "save() (set -e; eval {})\ncheck() (set -e; eval {})\nsuffix={}\nexpected={}\n{}",
+            quote(&self.run.to_shell()),
+            quote(&self.check.to_shell()),
+            quote(self.extension.as_deref().unwrap_or("backup")),
+            expected.0,
+            include_str!("command.sh")
+        )
+    }
+}
