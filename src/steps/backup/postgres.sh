@@ -31,7 +31,8 @@ produce() {
   cat "$LONGSHORE_STEP_DIR/rows" >>"$facts" || die 'cannot note the counts: is the disk full?'
   tables=$(wc -l <"$LONGSHORE_STEP_DIR/rows" | tr -d ' \t')
   rows=0
-  while read -r _ _ count; do rows=$((rows + count)); done <"$LONGSHORE_STEP_DIR/rows"
+  # A name may have spaces; the number is last.
+  while read -r line; do rows=$((rows + ${line##* })); done <"$LONGSHORE_STEP_DIR/rows"
   fact database "$database"
   fact tables "$tables"
   fact rows "$rows"

@@ -42,7 +42,10 @@ impl Keep {
     /// The shell functions `list_copies` and `sort_out`, with the numbers they expect. `$to` and `$name` must be set.
     pub(super) fn functions(&self) -> String {
         let Self { latest, daily, weekly, monthly } = self;
-        format!("latest={latest} daily={daily} weekly={weekly} monthly={monthly}\nruns=${{LONGSHORE_STEP_DIR%/*/*}}\n{}", include_str!("keep.sh"))
+        format!(
+            "latest={latest} daily={daily} weekly={weekly} monthly={monthly}\nruns=${{LONGSHORE_STEP_DIR%/*/*}}\n{}",
+            include_str!("keep.sh")
+        )
     }
 
     /// Removes what may go, and says what went. Half a removal leaves a copy without a receipt, never the reverse.

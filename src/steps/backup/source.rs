@@ -77,8 +77,11 @@ impl PostgresSource {
         }
         if self.password.is_some() && self.through.is_some() {
             problems.push(
-                Problem::new("postgres.password", "a password in the environment does not reach through another program")
-                    .hint("let the server trust its own socket there, or run the programs of the host"),
+                Problem::new(
+                    "postgres.password",
+                    "a password in the environment does not reach through another program",
+                )
+                .hint("let the server trust its own socket there, or run the programs of the host"),
             );
         }
         problems
@@ -87,7 +90,9 @@ impl PostgresSource {
     /// `-h -p -U` for every client program.
     fn connection(&self) -> String {
         let mut words = String::new();
-        for (flag, value) in [("-h", self.host.clone()), ("-p", self.port.map(|port| port.to_string())), ("-U", self.user.clone())] {
+        for (flag, value) in
+            [("-h", self.host.clone()), ("-p", self.port.map(|port| port.to_string())), ("-U", self.user.clone())]
+        {
             if let Some(value) = value {
                 let _ = write!(words, " {flag} {}", quote(&value));
             }

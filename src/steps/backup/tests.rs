@@ -93,7 +93,11 @@ fn files_that_are_missing_empty_or_beside_their_copy_are_refused() {
         fs::create_dir_all(trial.path("data/empty")).expect("writable");
         trial.write("data/x", "x");
         let of = |trial: &Trial, path: &str, more: &str| {
-            backup(&format!("name = 'app'\nto = '{}'\nfiles = {{ paths = '{}' }}\n{more}", trial.at("copies"), trial.at(path)))
+            backup(&format!(
+                "name = 'app'\nto = '{}'\nfiles = {{ paths = '{}' }}\n{more}",
+                trial.at("copies"),
+                trial.at(path)
+            ))
         };
         refused(trial, &of(trial, "away", ""), "there is no ");
         refused(trial, &of(trial, "data/empty", ""), "holds no files");
@@ -147,7 +151,8 @@ fn what_a_command_saves_is_proven_by_its_own_check_and_may_be_encrypted() {
             }),
             ..backup(&format!("name = 'app'\nto = '{}'\ncommand = {{ run = 'x', check = 'x' }}", trial.at("copies")))
         };
-        let good = of(trial, "echo precious >\"$LONGSHORE_BACKUP_FILE\"", "grep -q precious \"$LONGSHORE_BACKUP_FILE\"");
+        let good =
+            of(trial, "echo precious >\"$LONGSHORE_BACKUP_FILE\"", "grep -q precious \"$LONGSHORE_BACKUP_FILE\"");
         let encrypt = Encrypt { run: CommandLine::Shell("tr a-z b-za".to_owned()), extension: "rot".to_owned() };
         as_run(trial, 1);
         let file = saved(&trial.act(&Backup { encrypt: Some(encrypt), ..good.clone() }));
@@ -155,7 +160,11 @@ fn what_a_command_saves_is_proven_by_its_own_check_and_may_be_encrypted() {
         assert_eq!(fs::read_to_string(&file).expect("there"), "qsfdjpvt\n");
         as_run(trial, 2);
         refused(trial, &of(trial, "echo half >\"$LONGSHORE_BACKUP_FILE\"; exit 3", "true"), "ended with 3");
-        refused(trial, &of(trial, "echo other >\"$LONGSHORE_BACKUP_FILE\"", "grep -q precious \"$LONGSHORE_BACKUP_FILE\""), "checks the copy ended with 1");
+        refused(
+            trial,
+            &of(trial, "echo other >\"$LONGSHORE_BACKUP_FILE\"", "grep -q precious \"$LONGSHORE_BACKUP_FILE\""),
+            "checks the copy ended with 1",
+        );
         refused(trial, &of(trial, ": >\"$LONGSHORE_BACKUP_FILE\"", "true"), "the copy is empty");
         refused(trial, &of(trial, "true", "true"), "the copy is empty");
         let broken = Encrypt { run: CommandLine::Shell("false".to_owned()), extension: "age".to_owned() };
@@ -201,8 +210,13 @@ fn s_14_sqlite_is_saved_whole_while_something_writes_to_it() {
         assert_eq!((receipt(&ran, "tables"), receipt(&ran, "head")), (Some("2"), Some("1")));
         assert!(receipt(&ran, "verified").is_some_and(|proof| proof.starts_with("opened and checked: ")), "{ran:?}");
         assert!(!PathBuf::from(format!("{copy}-wal")).exists());
+        as_run(trial, 2);
         let wrong = |file: &str, more: &str| {
-            backup(&format!("name = 'app'\nto = '{}'\nsqlite = {{ file = '{}'{more} }}", trial.at("copies"), trial.at(file)))
+            backup(&format!(
+                "name = 'app'\nto = '{}'\nsqlite = {{ file = '{}'{more} }}",
+                trial.at("copies"),
+                trial.at(file)
+            ))
         };
         refused(trial, &wrong("away.db", ""), "there is no database");
         assert!(!trial.path("away.db").exists(), "an empty database was made");
@@ -249,12 +263,20 @@ fn b_14_the_newest_of_14_days_and_8_weeks_stay() {
         made(trial, "db", "20260102T000000Z", "cut");
         trial.write("copies/db-20260102T000000Z-cut.dump", "1234");
         let keep = Keep { daily: 14, weekly: 8, ..Keep::default() };
-        let frame = format!("die() {{ echo \"$*\" >&2; exit 1; }}\nnote() {{ :; }}\nto='{}' name=db\n{}", trial.at("copies"), keep.prune());
+        let frame = format!(
+            "die() {{ echo \"$*\" >&2; exit 1; }}\nnote() {{ :; }}\nto='{}' name=db\n{}",
+            trial.at("copies"),
+            keep.prune()
+        );
         let ran = trial.run(&frame);
         assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{ran:?}");
         assert_eq!(receipt(&ran, "removed"), Some("52"));
         let left = trial.names("copies");
-        let mut days: Vec<_> = left.iter().filter(|name| name.ends_with("-r.dump") && name.starts_with("db-2")).map(|name| name[3..19].to_owned()).collect();
+        let mut days: Vec<_> = left
+            .iter()
+            .filter(|name| name.ends_with("-r.dump") && name.starts_with("db-2"))
+            .map(|name| name[3..19].to_owned())
+            .collect();
         days.sort_unstable();
         days.reverse();
         assert_eq!(days.len(), 19, "{days:?}");
@@ -277,15 +299,146 @@ fn a_copy_that_an_open_run_may_need_is_not_removed() {
         }
         trial.write("runs/over/closed", "");
         trial.variable("LONGSHORE_STEP_DIR", &trial.at("runs/mine/step.keep"));
-        for (stamp, run) in [("20261101T000000Z", "open"), ("20261102T000000Z", "over"), ("20261103T000000Z", "gone"), ("20261104T000000Z", "mine")] {
+        for (stamp, run) in [
+            ("20261101T000000Z", "open"),
+            ("20261102T000000Z", "over"),
+            ("20261103T000000Z", "gone"),
+            ("20261104T000000Z", "mine"),
+        ] {
             trial.write(&format!("copies/db-{stamp}-{run}.dump"), "1");
-            trial.write(&format!("copies/db-{stamp}-{run}.dump.receipt"), format!("name db\nstamp {stamp}\nrun {run}\nsize 1\n"));
+            trial.write(
+                &format!("copies/db-{stamp}-{run}.dump.receipt"),
+                format!("name db\nstamp {stamp}\nrun {run}\nsize 1\n"),
+            );
         }
         let keep = Keep { latest: 1, ..Keep::default() };
-        let frame = format!("die() {{ echo \"$*\" >&2; exit 1; }}\nnote() {{ :; }}\nto='{}' name=db\n{}", trial.at("copies"), keep.prune());
+        let frame = format!(
+            "die() {{ echo \"$*\" >&2; exit 1; }}\nnote() {{ :; }}\nto='{}' name=db\n{}",
+            trial.at("copies"),
+            keep.prune()
+        );
         let ran = trial.run(&frame);
         assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{ran:?}");
         let left: Vec<_> = trial.names("copies").into_iter().filter(|name| name.ends_with(".dump")).collect();
         assert_eq!(left, ["db-20261101T000000Z-open.dump", "db-20261104T000000Z-mine.dump"]);
+    });
+}
+
+/// A PostgreSQL server of the test's own, on a socket in a folder of its own.
+struct Postgres {
+    folder: tempfile::TempDir,
+    bin: PathBuf,
+}
+
+impl Postgres {
+    fn start() -> Option<Self> {
+        let skipped = |why: &str| {
+            eprintln!("SKIPPED: {why}");
+            None
+        };
+        let mut found: Vec<_> = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().collect();
+        found.sort_by_key(fs::DirEntry::file_name);
+        let Some(bin) = found.pop().map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists())
+        else {
+            return skipped("no PostgreSQL server is installed");
+        };
+        if !nix::unistd::geteuid().is_root() || nix::unistd::User::from_name("postgres").ok().flatten().is_none() {
+            return skipped("a PostgreSQL server is started as its own user, which root alone can become");
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("writable");
+        let own = Command::new("chown").arg("postgres").arg(folder.path()).status().expect("chown");
+        assert!(own.success());
+        let server = Self { folder, bin };
+        server.as_server("initdb -D \"$1/data\" -A trust -U postgres --no-sync >/dev/null");
+        server.as_server(
+            "pg_ctl -D \"$1/data\" -w -l \"$1/log\" -o \"-k '$1' -c listen_addresses='' -c fsync=off\" start >/dev/null",
+        );
+        Some(server)
+    }
+
+    fn as_server(&self, text: &str) {
+        let path = format!("PATH={}:$PATH; cd \"$1\"; {text}", self.bin.display());
+        let done = Command::new("setpriv")
+            .args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups", "sh", "-c", &path, "sh"])
+            .arg(self.folder.path())
+            .status()
+            .expect("setpriv starts");
+        assert!(done.success(), "{text}");
+    }
+
+    fn sql(&self, database: &str, sql: &str) -> String {
+        let ran = Command::new(self.bin.join("psql"))
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql, "-h"])
+            .arg(self.folder.path())
+            .output()
+            .expect("psql starts");
+        assert!(ran.status.success(), "{sql}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
+    }
+
+    fn backup(&self, trial: &Trial, database: &str, more: &str) -> Backup {
+        backup(&format!(
+            "name = 'db'\nto = '{}'\n{more}\n[postgres]\ndatabase = '{database}'\nuser = 'postgres'\nhost = '{}'\nhead = 'select max(n) from \"odd name\"'",
+            trial.at("copies"),
+            self.folder.path().display(),
+        ))
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.as_server("pg_ctl -D \"$1/data\" -m immediate stop >/dev/null");
+    }
+}
+
+#[test]
+fn b_09_b_10_f_15_a_database_is_saved_with_its_counts_and_proven_by_restoring_it() {
+    let Some(server) = Postgres::start() else { return };
+    server.sql("postgres", "create database app");
+    server.sql("app", "create table users (id int primary key, name text); insert into users select n, 'it''s ' || n from generate_series(1, 1000) n");
+    server.sql("app", "create schema s; create table s.\"odd name\" (n int); create table \"odd name\" (n int); insert into \"odd name\" values (7)");
+    server.sql("postgres", "create database nothing");
+    in_every_shell(|trial| {
+        if trial.path("bin").exists() {
+            for tool in ["psql", "pg_dump", "pg_restore", "createdb", "dropdb"] {
+                std::os::unix::fs::symlink(server.bin.join(tool), trial.path(&format!("bin/{tool}")))
+                    .expect("writable");
+            }
+        } else {
+            let path = std::env::var("PATH").unwrap_or_default();
+            trial.variable("PATH", &format!("{}:{path}", server.bin.display()));
+        }
+        as_run(trial, 1);
+        let ran = trial.act(&server.backup(trial, "app", "verify = 'scratch'"));
+        let file = saved(&ran);
+        assert_eq!(
+            (receipt(&ran, "rows"), receipt(&ran, "tables"), receipt(&ran, "head")),
+            (Some("1001"), Some("3"), Some("7"))
+        );
+        let proof = "restored into a scratch database: 1001 rows in 3 tables, as in the source";
+        assert_eq!(receipt(&ran, "verified"), Some(proof));
+        assert!(file.ends_with("-run1.dump"), "{file}");
+        let sidecar = fs::read_to_string(format!("{file}.receipt")).expect("there");
+        assert!(sidecar.contains("row public.users 1000\n"), "{sidecar}");
+        // Two of one day are both kept, and no scratch database is left.
+        as_run(trial, 2);
+        saved(&trial.act(&server.backup(trial, "app", "")));
+        assert_eq!(trial.names("copies").len(), 4);
+        assert_eq!(server.sql("postgres", "select count(*) from pg_database where datname like 'longshore%'"), "0");
+        as_run(trial, 3);
+        refused(trial, &server.backup(trial, "away", ""), "cannot ask the database away");
+        refused(trial, &server.backup(trial, "nothing", "plausible = 0"), "");
+        let mut empty = server.backup(trial, "nothing", "plausible = 0");
+        empty.postgres.as_mut().expect("postgres").head = None;
+        refused(trial, &empty, "has no tables");
+        // A dump that fails is no copy, though something was written.
+        let broken = trial.path("broken");
+        fs::create_dir(&broken).expect("writable");
+        fs::write(broken.join("pg_dump"), "#!/bin/sh\nprintf PGDMPhalf\nexit 1\n").expect("writable");
+        fs::set_permissions(broken.join("pg_dump"), fs::Permissions::from_mode(0o755)).expect("writable");
+        let mut fails = server.backup(trial, "app", "");
+        fails.postgres.as_mut().expect("postgres").through = Some(format!("env PATH='{}':\"$PATH\"", broken.display()));
+        refused(trial, &fails, "pg_dump failed");
     });
 }
