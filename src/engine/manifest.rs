@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Means;
 use crate::{
-    model::{HostName, Version},
+    model::{HostName, SECRET_MARK, Version},
     plan::{HostPlan, Plan, Reading},
 };
 
@@ -82,6 +82,8 @@ impl Manifest {
     /// Two lines: one for a person who looks at the file, one to be read back.
     pub(super) fn to_text(&self, means: &Means) -> String {
         let json = serde_json::to_string(self).expect("a manifest is plain data");
+        // The shell would put a variable in a placeholder's place: the host must keep what was said of it.
+        let json = json.replace(SECRET_MARK, &format!("\\u{:04x}", u32::from(SECRET_MARK)));
         format!("{} {}\n{json}", means.run, means.owner)
     }
 

@@ -25,6 +25,7 @@ pub use failure::{Failure, FailureClass};
 pub use names::{GroupName, HostName, KeptBy, NameError, ProfileName, RunId, RunNumber, StepId, Tag};
 pub use outcome::{HostOutcome, StepOutcome, Verdict};
 pub use receipt::Receipt;
+pub(crate) use secret::SECRET_MARK;
 pub use secret::{Redactor, Secret, SecretId, SecretSource};
 pub(crate) use text::is_invisible;
 pub use text::{clean, clean_line};

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 /// Encloses a secret's name in rendered text. A private-use character: documents may not hold it.
-pub(super) const SECRET_MARK: char = '\u{f8ff}';
+pub(crate) const SECRET_MARK: char = '\u{f8ff}';
 
 /// A value that prints as `[hidden]` whichever way it is printed.
 #[derive(Clone)]
