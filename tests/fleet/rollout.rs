@@ -149,8 +149,8 @@ fn a_failure_gets_no_further_than_the_rollout_lets_it() {
     }
     assert_upgraded(&fleet, &NAMES);
 
-    // Red before we begin, or a gate that is closed: parked, untouched, and counted.
-    let wide = "[rollout]\nat-once = 1\nbudget = { failed = 2 }\n";
+    // Red before we begin, or a gate that is closed: parked, untouched, and counted as such.
+    let wide = "[rollout]\nat-once = 1\nbudget = { failed = 2, parked = 2 }\n";
     let ran = apply(&fleet, wide, &[("web-2", "red"), ("web-5", "closed")]).expect_code(1);
     let ran = ran.says("red before we began: `The app is healthy`").says("gate `The gate is open`");
     assert_eq!(ran.row("web-2")[1], "parked", "{ran}");
@@ -159,8 +159,13 @@ fn a_failure_gets_no_further_than_the_rollout_lets_it() {
     assert_upgraded(&fleet, &["web-1", "web-3", "web-4", "web-6"]);
 
     // One too many for the budget: the third failure halts, and whoever has not begun does not begin.
-    let odd = [("web-1", "red"), ("web-2", "broken"), ("web-3", "closed")];
-    let ran = apply(&fleet, wide, &odd).expect_code(5).says("halted: 3 failed, and the budget allows 2");
+    let odd = [("web-1", "red"), ("web-2", "broken"), ("web-3", "broken"), ("web-4", "broken")];
+    apply(&fleet, wide, &odd).expect_code(5).says("halted: 3 failed, and the budget allows 2");
+    assert_as_installed(&fleet, &NAMES, &["web-2", "web-3", "web-4"]);
+
+    // Parked hosts have a budget of their own: the third of them halts, though only one host failed.
+    let odd = [("web-1", "red"), ("web-2", "broken"), ("web-3", "closed"), ("web-4", "red")];
+    let ran = apply(&fleet, wide, &odd).expect_code(5).says("halted: 3 parked, and the budget allows 2");
     assert_as_installed(&fleet, &NAMES, &["web-2"]);
     assert_eq!(ran.row("web-3")[1], "parked", "{ran}");
 
