@@ -15,6 +15,10 @@ pub fn quote(text: &str) -> String {
     if !text.is_empty() && text.bytes().all(is_plain) {
         return text.to_owned();
     }
+    quote_always(text)
+}
+
+fn quote_always(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     for (index, piece) in text.split(SECRET_MARK).enumerate() {
         if index % 2 == 1 {
@@ -74,6 +78,28 @@ impl RemoteCommand {
         }
         text
     }
+
+    /// Returns the command as text for a login shell, which may be no POSIX shell.
+    ///
+    /// Inside single quotes fish takes some backslashes for escapes, and csh a `!` for its history: those stand
+    /// outside of them, where every shell reads them alike. zsh would look for a program where a word begins with `=`.
+    pub fn to_login_shell(&self) -> String {
+        let words = self.words.iter().map(|word| {
+            if !word.is_empty() && word.bytes().all(|byte| is_plain(byte) && !b"=%".contains(&byte)) {
+                return word.clone();
+            }
+            let mut text = String::new();
+            for piece in word.split_inclusive(['\\', '!']) {
+                let plain = piece.trim_end_matches(['\\', '!']);
+                if !plain.is_empty() {
+                    text.push_str(&quote_always(plain));
+                }
+                text.extend(piece[plain.len()..].chars().flat_map(|escaped| ['\\', escaped]));
+            }
+            if text.is_empty() { "''".to_owned() } else { text }
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
 }
 
 impl fmt::Display for RemoteCommand {
@@ -100,6 +126,15 @@ mod tests {
         assert_eq!(quote("$(touch x)"), "'$(touch x)'");
         assert_eq!(quote("~"), "'~'");
         assert_eq!(RemoteCommand::new(["A=b"]).to_shell(), "'A=b'");
+    }
+
+    #[test]
+    fn for_a_login_shell_nothing_stands_in_quotes_that_some_shell_reads_there() {
+        let text = |word: &str| RemoteCommand::new([word]).to_login_shell();
+        assert_eq!(text("/usr/bin/true"), "/usr/bin/true");
+        assert_eq!([text(""), text("A=b"), text("=b")], ["''", "'A=b'", "'=b'"]);
+        assert_eq!([text("\\"), text("!"), text("a\\b!")], [r"\\", r"\!", r"'a'\\'b'\!"]);
+        assert_eq!(text("a'\\"), r"'a'\'''\\");
     }
 
     #[test]

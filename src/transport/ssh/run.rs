@@ -184,7 +184,7 @@ fn prepare(exec: &Exec, streams: bool, login: &str) -> Result<Prepared, Transpor
     let run_as = exec.run_as.as_ref().filter(|(user, _)| user != login);
     let text = match &exec.program {
         Program::Command(command) if exec.secrets.is_empty() && run_as.is_none() => {
-            return Ok(Prepared { command: command.to_shell(), head: None, mark: None, keeper: None });
+            return Ok(Prepared { command: command.to_login_shell(), head: None, mark: None, keeper: None });
         }
         Program::Command(command) => &command.to_shell(),
         Program::Script(text) => text,
