@@ -241,6 +241,23 @@ message = "{{host.name}} is about to be upgraded"
 webhook = "https://chat.example.com/hooks/fleet"
 "#,
     },
+    Example {
+        of: "Backup",
+        note: "Exactly one of `postgres`, `sqlite`, `files` and `command` says what is saved. The copy is named \
+               `NAME-TIME-RUN.EXT` once it is proven; its receipt lies beside it and is what a step with \
+               `requires` asks for: see [rollback](rollback.md).",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Save the database"
+[steps.backup]
+name = "app"
+to = "/srv/backups/app"
+verify = "scratch"
+keep = { daily = 14, weekly = 8 }
+postgres = { database = "app", user = "app", dir = "/srv/app", through = "docker compose exec -T db" }
+"#,
+    },
 ];
 
 /// Keys of steps that are worth an example of their own.
@@ -364,9 +381,10 @@ fn every_kind_of_step_has_an_example() {
         Action::Check(_) => "Check",
         Action::Wait(_) => "Wait",
         Action::Notify(_) => "Notify",
+        Action::Backup(_) => "Backup",
     };
     for (example, action) in STEPS.iter().zip(&shown) {
         assert_eq!(name(action), example.of, "the example of `{}` is of another kind", example.of);
     }
-    assert_eq!(shown.len(), 8);
+    assert_eq!(shown.len(), 9);
 }

@@ -136,8 +136,7 @@ impl Steps<'_, '_, '_> {
             [_] => {}
             [] if source.is_damaged(at) => {}
             _ => {
-                let all =
-                    ["verb", "command", "script", "file", "fetch", "env", "check", "wait", "notify", "backup"];
+                let all = ["verb", "command", "script", "file", "fetch", "env", "check", "wait", "notify", "backup"];
                 self.kinds(at, "step", &kinds, &all);
             }
         }

@@ -44,6 +44,10 @@ impl Turn<'_> {
         let past = self.past.clone();
         let mut changed = self.done.iter().any(|step| step.changed);
         let mut next = past.as_ref().map_or(0, |past| self.first_open(past));
+        if let Some(failure) = past.as_ref().and_then(|past| self.failed_before(past, next)) {
+            self.done.retain(|step| step.index <= next);
+            return Ok(Steps::Failed(self.name_step(next, &failure)));
+        }
         // What was half done when the run was cut off is no more than that: it is tried again, or found done.
         self.done.retain(|step| step.index < next);
         let mut batch = match &past {
@@ -149,6 +153,18 @@ impl Turn<'_> {
         };
         let open = self.of.steps.iter().position(|step| !past.steps.get(&step.id).is_some_and(stands));
         open.unwrap_or(self.of.steps.len())
+    }
+
+    /// How the open step ended before the run was cut off, where nobody has acted on it yet.
+    ///
+    /// A step that failed is not tried again by a `resume`: what it did half may not be done twice.
+    fn failed_before(&self, past: &HostState, open: usize) -> Option<Failure> {
+        use FailureClass::{Check, Step, TimedOut};
+        let step = self.of.steps.get(open).filter(|step| step.retry.is_none())?;
+        let state = past.steps.get(&step.id)?;
+        let is_new = past.outcome.is_none() && !state.is_weighed && state.undo == UndoState::None;
+        let failure = state.outcome.as_ref().and_then(StepOutcome::failure)?;
+        (is_new && matches!(failure.class, Step | TimedOut | Check)).then(|| failure.clone())
     }
 
     /// The steps that stood, or may have, when the run was cut off, in the plan's order.

@@ -132,6 +132,31 @@ async fn a_step_killed_from_outside_is_unknown_and_resume_does_not_begin_it_agai
 }
 
 #[tokio::test]
+async fn a_failure_that_nobody_acted_on_yet_is_not_a_reason_to_begin_the_step_again() {
+    let texts = |bench: &Bench| format!("echo begun >>{}; kill -9 $$", bench.folder.path().join("trace").display());
+    let bench = Bench::new(Wire::default());
+    bench.apply(&plan_in(bench.folder.path(), &[texts(&bench)])).await;
+    let whole = bench.notes.events();
+    let first = whole.iter().position(|event| matches!(event.what, Happening::StepFinished { .. })).expect("its end");
+    for length in first..whole.len() {
+        let bench = Bench::new(Wire::default());
+        let plan = plan_in(bench.folder.path(), &[texts(&bench)]);
+        bench.notes.die_after(Some(length as u64));
+        let died = apply(Arc::new(plan.clone()), Mode::Apply, bench.means.clone()).await;
+        assert!(died.is_err(), "it did not die at event {length}");
+        bench.notes.die_after(None);
+        if bench.notes.outcome("web-1").is_none() {
+            bench.resume(&plan, &["web-1"], "resume").await;
+        }
+        assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Undone), "event {length}");
+        assert_eq!(lines(&bench.folder.path().join("trace")), 1, "event {length}");
+        // A person's word is another matter.
+        bench.resume(&plan, &["web-1"], "retry").await;
+        assert_eq!(lines(&bench.folder.path().join("trace")), 2, "event {length}");
+    }
+}
+
+#[tokio::test]
 async fn a_repeat_safe_step_that_was_lost_runs_again_and_the_steps_after_it_keep_their_numbers() {
     let bench = Bench::new(Wire::default());
     let trace = bench.folder.path().join("trace");

@@ -151,6 +151,8 @@ pub struct StepState {
     pub undo_sent: Option<UndoSent>,
     /// The host still has to know of the attempt: its run there was not closed since.
     pub is_kept: bool,
+    /// The turn it belongs to came to its end: what became of it was weighed, and only a person's word tries it again.
+    pub is_weighed: bool,
 }
 
 impl StepState {
@@ -296,6 +298,9 @@ impl HostState {
         }
         if let Some(segment) = &mut self.segment {
             segment.taken_up = true;
+        }
+        if self.outcome.is_some() {
+            self.steps.values_mut().for_each(|step| step.is_weighed = true);
         }
         self.outcome = None;
         self.failure = None;
@@ -584,6 +589,7 @@ impl HostState {
                 undo_from: 0,
                 undo_sent: None,
                 is_kept: true,
+                is_weighed: false,
             },
         );
         self.count_steps();
@@ -614,6 +620,7 @@ impl HostState {
                 undo_from: 0,
                 undo_sent: None,
                 is_kept: false,
+                is_weighed: false,
             };
             self.steps.insert(step.clone(), skipped);
             self.count_steps();

@@ -29,10 +29,10 @@ pub use source::{CommandSource, FilesSource, PostgresSource, SqliteSource};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Backup {
-    /// A PostgreSQL database, by `pg_dump`, with the number of rows of each table at that moment.
+    /// A `PostgreSQL` database, by `pg_dump`, with the number of rows of each table at that moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresSource>,
-    /// An SQLite file, complete even while something writes to it.
+    /// An `SQLite` file, complete even while something writes to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqlite: Option<SqliteSource>,
     /// Files and folders, as one archive.

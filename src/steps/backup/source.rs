@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// A PostgreSQL database.
+/// A `PostgreSQL` database.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PostgresSource {
@@ -133,7 +133,7 @@ impl PostgresSource {
     }
 }
 
-/// An SQLite file.
+/// An `SQLite` file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SqliteSource {

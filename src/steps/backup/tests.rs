@@ -123,7 +123,7 @@ fn files_that_are_missing_empty_or_beside_their_copy_are_refused() {
 fn a_copy_much_smaller_than_the_last_is_not_plausible() {
     in_every_shell(|trial| {
         fs::create_dir(trial.path("data")).expect("writable");
-        let noise: Vec<u8> = (0..200_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> = (0..200_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[1]).collect();
         trial.write("data/x", &noise);
         let kind = backup(&format!(
             "name = 'app'\nto = '{}'\nfiles = {{ paths = '{}' }}",
@@ -319,12 +319,16 @@ fn a_copy_that_an_open_run_may_need_is_not_removed() {
         );
         let ran = trial.run(&frame);
         assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{ran:?}");
-        let left: Vec<_> = trial.names("copies").into_iter().filter(|name| name.ends_with(".dump")).collect();
+        let left: Vec<_> = trial
+            .names("copies")
+            .into_iter()
+            .filter(|name| name.rsplit_once('.').is_some_and(|(_, end)| end == "dump"))
+            .collect();
         assert_eq!(left, ["db-20261101T000000Z-open.dump", "db-20261104T000000Z-mine.dump"]);
     });
 }
 
-/// A PostgreSQL server of the test's own, on a socket in a folder of its own.
+/// A `PostgreSQL` server of the test's own, on a socket in a folder of its own.
 struct Postgres {
     folder: tempfile::TempDir,
     bin: PathBuf,
