@@ -245,7 +245,7 @@ webhook = "https://chat.example.com/hooks/fleet"
         of: "Backup",
         note: "Exactly one of `postgres`, `sqlite`, `files` and `command` says what is saved. The copy is named \
                `NAME-TIME-RUN.EXT` once it is proven; its receipt lies beside it and is what a step with \
-               `requires` asks for: see [rollback](rollback.md).",
+               `requires` asks for: see [rollback](../rollback.md).",
         playbook: r#"hosts = "prod"
 
 [[steps]]

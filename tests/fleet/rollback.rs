@@ -174,7 +174,8 @@ fn f_30_g_27_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host(
     fs::write(fleet.host("web-1").home.join("data"), "old\nnew\ntoday\n").expect("written");
 
     // The plan says which host goes back how, and why; nobody is touched by it.
-    let ran = fleet.longshore(["rollback", "1", "-o", "back.json"]).run().expect_code(0);
+    let kept = fleet.project().join("back.json").display().to_string();
+    let ran = fleet.longshore(["rollback", "1", "-o", &kept]).run().expect_code(0);
     let ran = ran
         .says("back to 0.3.2: code, because its migrations did not move: 1")
         .says("back to 0.3.2: data and code, because data was changed by `Migrate`; the backup is of")
@@ -190,7 +191,7 @@ fn f_30_g_27_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host(
     // Twice is refused, and so is a plan that was kept before.
     let ran = fleet.longshore(["rollback", "1", "web-2", "--yes"]).run().expect_code(6);
     ran.tells("web-2: it was taken back already, by run 0002");
-    fleet.longshore(["apply", "back.json"]).run().expect_code(6).tells("taken back already");
+    fleet.longshore(["apply", &kept]).run().expect_code(6).tells("taken back already");
 
     // With data: never by `--yes` alone.
     let ran = fleet.longshore(["rollback", "1", "web-1", "--yes"]).run().expect_code(6);
