@@ -22,6 +22,7 @@ mod probe_command;
 mod probe_ssh;
 mod replace;
 mod restarts;
+mod restore;
 mod script;
 mod shape;
 mod shell;
@@ -30,6 +31,8 @@ mod stand;
 mod tcp;
 #[cfg(test)]
 mod trial;
+#[cfg(test)]
+mod trial_postgres;
 mod upload;
 mod wait;
 
@@ -44,7 +47,7 @@ use crate::{
     transport::{Session, TransportError},
 };
 
-pub use backup::{Backup, Keep, Verify};
+pub use backup::{Backup, Keep, PostgresSource, SqliteSource, Verify};
 pub use check::Check;
 pub use command::Command;
 pub use disk::DiskCheck;
@@ -57,6 +60,7 @@ pub use outside::Outside;
 pub use probe_command::CommandCheck;
 pub use probe_ssh::SshCheck;
 pub use restarts::RestartsCheck;
+pub use restore::Restore;
 pub use script::Script;
 pub use shape::{Size, Statuses, Texts};
 pub use tcp::TcpCheck;
@@ -76,6 +80,7 @@ pub enum Action {
     Wait(Wait),
     Notify(Notify),
     Backup(Backup),
+    Restore(Restore),
 }
 
 impl Action {
@@ -90,6 +95,7 @@ impl Action {
             Self::Wait(kind) => kind,
             Self::Notify(kind) => kind,
             Self::Backup(kind) => kind,
+            Self::Restore(kind) => kind,
         }
     }
 
@@ -104,6 +110,7 @@ impl Action {
             Self::Wait(kind) => kind,
             Self::Notify(kind) => kind,
             Self::Backup(kind) => kind,
+            Self::Restore(kind) => kind,
         }
     }
 
@@ -119,6 +126,7 @@ impl Action {
             Self::Wait(_) => "wait",
             Self::Notify(_) => "notify",
             Self::Backup(_) => "backup",
+            Self::Restore(_) => "restore",
         }
     }
 }
@@ -170,6 +178,11 @@ pub trait StepKind: Send + Sync {
 
     /// Whether running it twice does no more than running it once.
     fn is_repeat_safe(&self) -> bool;
+
+    /// Where the kind itself keeps the data that it replaces, in words; `RUN` stands for the run's number.
+    fn keeps(&self) -> Option<String> {
+        None
+    }
 
     /// How the step can be taken back when the document names no undo.
     fn undo(&self) -> Undoing;

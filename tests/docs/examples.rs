@@ -258,6 +258,20 @@ keep = { daily = 14, weekly = 8 }
 postgres = { database = "app", user = "app", dir = "/srv/app", through = "docker compose exec -T db" }
 "#,
     },
+    Example {
+        of: "Restore",
+        note: "Of the copy either `from`, or `latest`, or the receipt that the step `requires`. What was there before is \
+               kept as `NAME_pre_RUN`, until a person removes it; the undo swaps it back and keeps what had been restored as \
+               `NAME_undone_RUN`. Nothing live is touched before the copy was compared with its receipt, loaded and counted.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Put the database of the 13th back"
+[steps.restore]
+latest = { folder = "/srv/backups/app", name = "app", until = "2026-11-13" }
+postgres = { database = "app", user = "app", dir = "/srv/app", through = "docker compose exec -T db" }
+"#,
+    },
 ];
 
 /// Keys of steps that are worth an example of their own.
@@ -382,9 +396,10 @@ fn every_kind_of_step_has_an_example() {
         Action::Wait(_) => "Wait",
         Action::Notify(_) => "Notify",
         Action::Backup(_) => "Backup",
+        Action::Restore(_) => "Restore",
     };
     for (example, action) in STEPS.iter().zip(&shown) {
         assert_eq!(name(action), example.of, "the example of `{}` is of another kind", example.of);
     }
-    assert_eq!(shown.len(), 9);
+    assert_eq!(shown.len(), 10);
 }

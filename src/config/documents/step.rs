@@ -14,7 +14,7 @@ use serde::{
 use super::releases::ReleaseKind;
 use crate::{
     model::{Downtime, Effect, Span},
-    steps::{Action, Backup, Check, Command, Env, Fetch, File, Notify, Script, Wait},
+    steps::{Action, Backup, Check, Command, Env, Fetch, File, Notify, Restore, Script, Wait},
 };
 
 /// A step. Exactly one of the kinds (`verb`, `command`, `script`, ...) must be there.
@@ -44,6 +44,8 @@ pub struct StepDoc {
     pub notify: Option<Notify>,
     /// Saves data beside it, and proves the copy.
     pub backup: Option<Backup>,
+    /// Puts saved data back, and keeps what it replaces.
+    pub restore: Option<Restore>,
 
     /// What the step does to the host. That of its kind when left out.
     pub effect: Option<Effect>,
@@ -101,6 +103,7 @@ impl StepDoc {
             ("wait", self.wait.is_some()),
             ("notify", self.notify.is_some()),
             ("backup", self.backup.is_some()),
+            ("restore", self.restore.is_some()),
         ];
         present.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
     }
@@ -123,6 +126,7 @@ impl StepDoc {
             .or_else(|| self.wait.clone().map(Action::Wait))
             .or_else(|| self.notify.clone().map(Action::Notify))
             .or_else(|| self.backup.clone().map(Action::Backup))
+            .or_else(|| self.restore.clone().map(Action::Restore))
     }
 }
 

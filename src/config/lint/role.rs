@@ -108,7 +108,8 @@ fn restorable(role: &Role, source: &Source, found: &mut Findings<'_>) {
             "say `requires = [{ receipt = \"...\" }]` with the name of the upgrade's step that makes it".to_owned();
         found.error(source.place(&at), message, Some(hint));
     }
-    if role.safety_copy.is_empty() && role.restore_keeps.is_none() {
+    let itself = role.restore.iter().any(|step| step.restore.is_some());
+    if role.safety_copy.is_empty() && role.restore_keeps.is_none() && !itself {
         let message = "a restore must not destroy the only copy of the data it replaces";
         let hint = "add `[[safety-copy]]` steps that leave a receipt, or say in `restore-keeps` how the restore itself \
                     keeps the old data";

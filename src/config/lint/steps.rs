@@ -62,7 +62,8 @@ impl Steps<'_, '_, '_> {
 
     /// A step that changes data says what that data can be put back from.
     fn protected(&mut self, at: &KeyPath, step: &StepDoc) {
-        let passes = step.effect.is_some_and(Effect::passes_no_return);
+        // A restore keeps what it replaces.
+        let passes = step.effect.is_some_and(Effect::passes_no_return) && step.restore.is_none();
         let source = self.setting.source;
         if passes && !self.setting.is_verb && step.requires.is_empty() && step.unprotected.is_none() {
             let message = "a step that changes data requires the receipt of a backup";
@@ -136,7 +137,9 @@ impl Steps<'_, '_, '_> {
             [_] => {}
             [] if source.is_damaged(at) => {}
             _ => {
-                let all = ["verb", "command", "script", "file", "fetch", "env", "check", "wait", "notify", "backup"];
+                let all = [
+                    "verb", "command", "script", "file", "fetch", "env", "check", "wait", "notify", "backup", "restore",
+                ];
                 self.kinds(at, "step", &kinds, &all);
             }
         }

@@ -32,7 +32,8 @@ impl Compiler<'_> {
         let host = &scope.host.name;
         for (index, step) in steps.iter().enumerate() {
             let name = &step.name;
-            if step.effect.passes_no_return() && step.requires.is_empty() && step.unprotected.is_none() {
+            let kept = step.action.kind().keeps().is_some();
+            if step.effect.passes_no_return() && !kept && step.requires.is_empty() && step.unprotected.is_none() {
                 let message =
                     format!("step `{name}` has the effect `{}`, and requires the receipt of no backup", step.effect);
                 self.complain(Some(host), message).hint = Some(
@@ -94,7 +95,11 @@ impl Compiler<'_> {
             ..Recovery::default()
         };
         if !recovery.restore.is_empty() {
-            recovery.restore_keeps.clone_from(&role.restore_keeps);
+            let own = || {
+                let kept: Vec<_> = recovery.restore.iter().filter_map(|step| step.action.kind().keeps()).collect();
+                (!kept.is_empty()).then(|| kept.join(", "))
+            };
+            recovery.restore_keeps = role.restore_keeps.clone().or_else(own);
             recovery.newest = self.reading(scope, role.newest.as_ref(), "newest", base);
         }
         let prepared = [&recovery.incident, &recovery.safety_copy, &recovery.restore, &recovery.rollback];

@@ -1,27 +1,9 @@
 # Makes one copy: checks, produces, proves, names. What is saved is said by four functions that come before:
 # estimate (prints bytes), produce (writes $part), prove (fails, or sets $proof), extension (prints it).
 # Expects: to, name, reserve, plausible, away; nothing but POSIX, and the source's own programs.
-set -u
-LC_ALL=C
-export LC_ALL
-umask 077
-die() {
-  printf '%s\n' "$*" >&2
-  exit 1
-}
-note() { printf '%s\n' "$*"; }
 # Facts of this copy, for its sidecar and the receipt.
 facts=$LONGSHORE_STEP_DIR/facts
 fact() { printf '%s %s\n' "$1" "$2" >>"$facts" || die 'cannot note a fact of the copy: is the disk full?'; }
-bytes_of() { wc -c <"$1" | tr -d ' \t'; }
-sum_of() {
-  if command -v sha256sum >/dev/null 2>&1; then sha256sum <"$1"
-  elif command -v shasum >/dev/null 2>&1; then shasum -a 256 <"$1"
-  else openssl dgst -sha256 -r <"$1"
-  fi | cut -d' ' -f1
-}
-# Kilobytes that an ordinary user can still write below a folder.
-free_below() { df -Pk "$1" 2>/dev/null | sed -n '$s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p'; }
 # The file system a path lies on.
 volume_of() { df -Pk "$1" 2>/dev/null | sed -n '$s/ .*//p'; }
 

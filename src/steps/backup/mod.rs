@@ -92,6 +92,12 @@ pub struct Encrypt {
     pub extension: String,
 }
 
+/// Functions that every program here relies on, and those that restore.
+pub(super) const TOOLS: &str = include_str!("tools.sh");
+
+/// The query `$counts`: every table with its number of rows.
+pub(super) const COUNTS: &str = include_str!("counts.sh");
+
 /// Free space that must remain unless the step says otherwise.
 const RESERVE: Size = Size(64 << 20);
 
@@ -124,7 +130,7 @@ impl Backup {
     }
 
     fn program(&self) -> String {
-        let mut text = String::new();
+        let mut text = String::from(TOOLS);
         let _ = writeln!(text, "to={}", path_word(&self.to));
         let _ = writeln!(text, "name={}", quote(&self.name));
         let _ = writeln!(text, "reserve={}", Self::size(self.reserve.as_deref(), RESERVE).0);

@@ -7,11 +7,6 @@ clean_up() {
   [ -z "${trial:-}" ] || client dropdb --if-exists "$trial" </dev/null >/dev/null 2>&1
 }
 estimate() { printf 'select pg_database_size(current_database())' | ask -d "$database" || die "cannot ask the database $database"; }
-# Every table with its number of rows, in one statement, so in one snapshot.
-counts="select format('longshore-row %s.%s %s', quote_ident(table_schema), quote_ident(table_name),
-  (xpath('//c/text()', query_to_xml(format('select count(*) as c from %I.%I', table_schema, table_name), false, true, '')))[1])
-  from information_schema.tables where table_type = 'BASE TABLE' and table_schema not in ('pg_catalog', 'information_schema')
-  order by 1"
 produce() {
   {
     printf '%s\n' 'begin isolation level repeatable read read only;'

@@ -45,7 +45,7 @@ pub struct PostgresSource {
 }
 
 impl PostgresSource {
-    pub(super) fn templates(&mut self, visit: &mut dyn FnMut(Template, &str, &mut String)) {
+    pub(in crate::steps) fn templates(&mut self, visit: &mut dyn FnMut(Template, &str, &mut String)) {
         visit(Template::Text, "postgres.database", &mut self.database);
         let texts = [
             ("postgres.user", &mut self.user),
@@ -64,7 +64,7 @@ impl PostgresSource {
         }
     }
 
-    pub(super) fn problems(&self) -> Vec<Problem> {
+    pub(in crate::steps) fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<_> = shell::path_problem("postgres.dir", self.dir.as_deref()).into_iter().collect();
         if self.database.trim().is_empty() {
             problems.push(Problem::new("postgres.database", "the name of the database is empty"));
@@ -101,7 +101,7 @@ impl PostgresSource {
     }
 
     /// The function `client`, which runs a client program of the server's.
-    pub(super) fn client(&self) -> String {
+    pub(in crate::steps) fn client(&self) -> String {
         let mut text = String::new();
         if let Some(dir) = &self.dir {
             // A subshell for each call: the frame's own folder stays what it is.
@@ -119,6 +119,8 @@ impl PostgresSource {
             text,
             "client() (\n  CDPATH= cd -- \"$client_dir\" || exit 1\n  program=$1\n  shift\n  eval {through}' \"$program\" '{connection}' \"$@\"'\n)"
         );
+        // Any other program where the server is.
+        let _ = writeln!(text, "server() (\n  CDPATH= cd -- \"$client_dir\" || exit 1\n  eval {through}' \"$@\"'\n)");
         text
     }
 
@@ -128,6 +130,7 @@ impl PostgresSource {
         let _ = writeln!(text, "head={}", quote(self.head.as_deref().unwrap_or_default()));
         let inner = format!("{} -d {}", self.connection(), quote(&self.database));
         let _ = writeln!(text, "connection={}", quote(&inner));
+        text.push_str(super::COUNTS);
         text.push_str(include_str!("postgres.sh"));
         text
     }
@@ -148,7 +151,7 @@ pub struct SqliteSource {
 }
 
 impl SqliteSource {
-    pub(super) fn templates(&mut self, visit: &mut dyn FnMut(Template, &str, &mut String)) {
+    pub(in crate::steps) fn templates(&mut self, visit: &mut dyn FnMut(Template, &str, &mut String)) {
         visit(Template::Text, "sqlite.file", &mut self.file);
         for (index, table) in self.tables.0.iter_mut().enumerate() {
             visit(Template::Text, &format!("sqlite.tables.{index}"), table);
@@ -158,7 +161,7 @@ impl SqliteSource {
         }
     }
 
-    pub(super) fn problems(&self) -> Vec<Problem> {
+    pub(in crate::steps) fn problems(&self) -> Vec<Problem> {
         shell::path_problem("sqlite.file", Some(&self.file)).into_iter().collect()
     }
 

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::*;
-use crate::steps::trial::{Ran, Trial, in_every_shell};
+use crate::steps::{
+    trial::{Ran, Trial, in_every_shell},
+    trial_postgres::Postgres,
+};
 
 fn backup(text: &str) -> Backup {
     let backup: Backup = toml::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -328,72 +331,12 @@ fn a_copy_that_an_open_run_may_need_is_not_removed() {
     });
 }
 
-/// A `PostgreSQL` server of the test's own, on a socket in a folder of its own.
-struct Postgres {
-    folder: tempfile::TempDir,
-    bin: PathBuf,
-}
-
-impl Postgres {
-    fn start() -> Option<Self> {
-        let skipped = |why: &str| {
-            eprintln!("SKIPPED: {why}");
-            None
-        };
-        let mut found: Vec<_> = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().collect();
-        found.sort_by_key(fs::DirEntry::file_name);
-        let Some(bin) = found.pop().map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists())
-        else {
-            return skipped("no PostgreSQL server is installed");
-        };
-        if !nix::unistd::geteuid().is_root() || nix::unistd::User::from_name("postgres").ok().flatten().is_none() {
-            return skipped("a PostgreSQL server is started as its own user, which root alone can become");
-        }
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("writable");
-        let own = Command::new("chown").arg("postgres").arg(folder.path()).status().expect("chown");
-        assert!(own.success());
-        let server = Self { folder, bin };
-        server.as_server("initdb -D \"$1/data\" -A trust -U postgres --no-sync >/dev/null");
-        server.as_server(
-            "pg_ctl -D \"$1/data\" -w -l \"$1/log\" -o \"-k '$1' -c listen_addresses='' -c fsync=off\" start >/dev/null",
-        );
-        Some(server)
-    }
-
-    fn as_server(&self, text: &str) {
-        let path = format!("PATH={}:$PATH; cd \"$1\"; {text}", self.bin.display());
-        let done = Command::new("setpriv")
-            .args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups", "sh", "-c", &path, "sh"])
-            .arg(self.folder.path())
-            .status()
-            .expect("setpriv starts");
-        assert!(done.success(), "{text}");
-    }
-
-    fn sql(&self, database: &str, sql: &str) -> String {
-        let ran = Command::new(self.bin.join("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql, "-h"])
-            .arg(self.folder.path())
-            .output()
-            .expect("psql starts");
-        assert!(ran.status.success(), "{sql}: {}", String::from_utf8_lossy(&ran.stderr));
-        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
-    }
-
-    fn backup(&self, trial: &Trial, database: &str, more: &str) -> Backup {
-        backup(&format!(
-            "name = 'db'\nto = '{}'\n{more}\n[postgres]\ndatabase = '{database}'\nuser = 'postgres'\nhost = '{}'\nhead = 'select max(n) from \"odd name\"'",
-            trial.at("copies"),
-            self.folder.path().display(),
-        ))
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        self.as_server("pg_ctl -D \"$1/data\" -m immediate stop >/dev/null");
-    }
+fn saving(server: &Postgres, trial: &Trial, database: &str, more: &str) -> Backup {
+    backup(&format!(
+        "name = 'db'\nto = '{}'\n{more}\n[postgres]\ndatabase = '{database}'\nuser = 'postgres'\nhost = '{}'\nhead = 'select max(n) from \"odd name\"'",
+        trial.at("copies"),
+        server.folder.path().display(),
+    ))
 }
 
 #[test]
@@ -404,17 +347,9 @@ fn b_09_b_10_f_15_a_database_is_saved_with_its_counts_and_proven_by_restoring_it
     server.sql("app", "create schema s; create table s.\"odd name\" (n int); create table \"odd name\" (n int); insert into \"odd name\" values (7)");
     server.sql("postgres", "create database nothing");
     in_every_shell(|trial| {
-        if trial.path("bin").exists() {
-            for tool in ["psql", "pg_dump", "pg_restore", "createdb", "dropdb"] {
-                std::os::unix::fs::symlink(server.bin.join(tool), trial.path(&format!("bin/{tool}")))
-                    .expect("writable");
-            }
-        } else {
-            let path = std::env::var("PATH").unwrap_or_default();
-            trial.variable("PATH", &format!("{}:{path}", server.bin.display()));
-        }
+        server.offer(trial);
         as_run(trial, 1);
-        let ran = trial.act(&server.backup(trial, "app", "verify = 'scratch'"));
+        let ran = trial.act(&saving(&server, trial, "app", "verify = 'scratch'"));
         let file = saved(&ran);
         assert_eq!(
             (receipt(&ran, "rows"), receipt(&ran, "tables"), receipt(&ran, "head")),
@@ -427,13 +362,13 @@ fn b_09_b_10_f_15_a_database_is_saved_with_its_counts_and_proven_by_restoring_it
         assert!(sidecar.contains("row public.users 1000\n"), "{sidecar}");
         // Two of one day are both kept, and no scratch database is left.
         as_run(trial, 2);
-        saved(&trial.act(&server.backup(trial, "app", "")));
+        saved(&trial.act(&saving(&server, trial, "app", "")));
         assert_eq!(trial.names("copies").len(), 4);
         assert_eq!(server.sql("postgres", "select count(*) from pg_database where datname like 'longshore%'"), "0");
         as_run(trial, 3);
-        refused(trial, &server.backup(trial, "away", ""), "cannot ask the database away");
-        refused(trial, &server.backup(trial, "nothing", "plausible = 0"), "");
-        let mut empty = server.backup(trial, "nothing", "plausible = 0");
+        refused(trial, &saving(&server, trial, "away", ""), "cannot ask the database away");
+        refused(trial, &saving(&server, trial, "nothing", "plausible = 0"), "");
+        let mut empty = saving(&server, trial, "nothing", "plausible = 0");
         empty.postgres.as_mut().expect("postgres").head = None;
         refused(trial, &empty, "has no tables");
         // A dump that fails is no copy, though something was written.
@@ -441,7 +376,7 @@ fn b_09_b_10_f_15_a_database_is_saved_with_its_counts_and_proven_by_restoring_it
         fs::create_dir(&broken).expect("writable");
         fs::write(broken.join("pg_dump"), "#!/bin/sh\nprintf PGDMPhalf\nexit 1\n").expect("writable");
         fs::set_permissions(broken.join("pg_dump"), fs::Permissions::from_mode(0o755)).expect("writable");
-        let mut fails = server.backup(trial, "app", "");
+        let mut fails = saving(&server, trial, "app", "");
         fails.postgres.as_mut().expect("postgres").through = Some(format!("env PATH='{}':\"$PATH\"", broken.display()));
         refused(trial, &fails, "pg_dump failed");
     });
