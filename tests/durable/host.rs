@@ -65,7 +65,15 @@ pub struct Host {
 
 impl Host {
     pub fn new(shell: Shell) -> Arc<Self> {
-        let dir = TempDir::new().expect("temporary directory");
+        Self::of(shell, TempDir::new().expect("temporary directory"))
+    }
+
+    /// A host whose directory is below `base`.
+    pub fn new_in(shell: Shell, base: &str) -> Arc<Self> {
+        Self::of(shell, TempDir::new_in(base).expect("temporary directory"))
+    }
+
+    fn of(shell: Shell, dir: TempDir) -> Arc<Self> {
         let bin = dir.path().join("bin");
         std::fs::create_dir(&bin).expect("bin");
         let path = if shell == Shell::Busybox {
@@ -138,21 +146,24 @@ impl Host {
         text.clone_into(&mut self.login.lock().expect("login"));
     }
 
+    /// Has every login from now on see a mount of its own; `false` where this machine cannot.
+    pub fn mounts(&self, mount: &str) -> bool {
+        let mut tried = std::process::Command::new("unshare");
+        let able =
+            tried.args(["-m", "sh", "-c", mount]).stderr(Stdio::null()).status().is_ok_and(|done| done.success());
+        if able {
+            *self.namespace.lock().expect("namespace") = Some(mount.to_owned());
+        }
+        able
+    }
+
     /// Gives the host another boot id from now on, as a restart does; `false` where this machine cannot.
     pub fn restart(&self) -> bool {
         self.kill_all();
         let other = self.dir.path().join("boot-id");
         std::fs::write(&other, "00000000-0000-4000-8000-000000000000\n").expect("boot id");
         let mount = format!("mount --bind {} /proc/sys/kernel/random/boot_id", other.display());
-        let able = std::process::Command::new("unshare")
-            .args(["-m", "sh", "-c", &mount])
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success());
-        if able {
-            *self.namespace.lock().expect("namespace") = Some(mount);
-        }
-        able
+        self.mounts(&mount)
     }
 
     /// Lines of a file below the host's directory.

@@ -12,6 +12,7 @@ mod host;
 mod leases;
 mod links;
 mod outside;
+mod places;
 mod play;
 mod rounds;
 mod segments;

@@ -114,7 +114,7 @@ command = "true"
 "#;
 
 #[test]
-fn any_shell_and_one_session_will_do_and_a_forced_command_is_told_plainly() {
+fn r31_any_shell_and_one_session_will_do_and_a_forced_command_is_told_plainly() {
     let Some(mut fleet) = Fleet::new() else { return };
     fleet.add("one-session", |sshd| sshd.line("MaxSessions 1"));
     let me = fleet.lab.public("me");
@@ -124,9 +124,14 @@ fn any_shell_and_one_session_will_do_and_a_forced_command_is_told_plainly() {
     let mut people = Vec::new();
     if is_root() {
         std::os::unix::fs::symlink("/bin/busybox", &busybox_sh).expect("a link");
-        for (name, shell) in
-            [("dash", Path::new("/bin/dash")), ("busybox", &busybox_sh), ("noisy", Path::new("/bin/bash"))]
-        {
+        for (name, shell) in [
+            ("dash", Path::new("/bin/dash")),
+            ("busybox", &busybox_sh),
+            ("noisy", Path::new("/bin/bash")),
+            ("fish", Path::new("/usr/bin/fish")),
+            ("tcsh", Path::new("/usr/bin/tcsh")),
+            ("zsh", Path::new("/usr/bin/zsh")),
+        ] {
             if !shell.exists() {
                 skip(&format!("there is no {}", shell.display()));
                 continue;
