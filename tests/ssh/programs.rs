@@ -105,9 +105,14 @@ async fn words_arrive_as_they_were_meant_in_every_shell() {
         // busybox finds its applet by the name it is called by.
         let busybox = lab.path("sh");
         std::os::unix::fs::symlink("/bin/busybox", &busybox).expect("a link");
-        ["/bin/dash", "/bin/bash", busybox.to_str().expect("text"), "/usr/bin/fish", "/usr/bin/zsh"]
+        ["/bin/dash", "/bin/bash", busybox.to_str().expect("text"), "/usr/bin/fish", "/usr/bin/zsh", "/usr/bin/tcsh"]
             .into_iter()
-            .filter(|shell| Path::new(shell).exists())
+            .filter(|shell| {
+                Path::new(shell).exists() || {
+                    skip(&format!("there is no {shell}"));
+                    false
+                }
+            })
             .map(Person::with_shell)
             .collect()
     } else {
@@ -253,21 +258,55 @@ async fn given_up_programs_leave_no_channel_behind() {
     let host = lab.sshd().line("MaxSessions 3").start();
     let session = lab.session(&host).await;
     for round in 0..12 {
-        // Given up at different moments: before the channel is open, while the program runs.
-        let work = async { session.run(Exec::script("sleep 60"), &mut ()).await };
+        // Given up at different moments: before the channel is open, while the program runs. It ends with its
+        // input, and with it the server's session: one that went on would rightly hold it.
+        let (mut endless, _never_written) = tokio::io::duplex(64);
+        let work = async { session.push(&mut endless, Exec::script("cat")).await };
         let _ = tokio::time::timeout(Duration::from_micros(1 << (2 * round).min(17)), work).await;
     }
-    // The server may not have heard of the last closing yet when it is asked for the next channel.
+    // The server may not have seen the last one end yet when it is asked for the next channel.
     let after = async {
         loop {
             match session.run(Exec::script("echo still here"), &mut ()).await {
-                Err(TransportError::Channel(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(TransportError::Channel(_) | TransportError::LinkLost { .. }) if !session.is_closed() => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
                 ended => break ended.expect("it ran"),
             }
         }
     };
-    let ended = tokio::time::timeout(Duration::from_secs(10), after).await.expect("a channel is free");
+    let ended = tokio::time::timeout(Duration::from_secs(50), after).await.expect("a channel is free");
     assert_eq!(ended.out.text(), "still here\n");
+}
+
+#[tokio::test]
+async fn a_connection_full_of_given_up_programs_that_go_on_is_told_as_lost() {
+    let Some(lab) = Lab::new() else { return };
+    let host = lab.sshd().line("MaxSessions 2").start();
+    let session = lab.session(&host).await;
+    for name in ["one", "two"] {
+        let begun = lab.path(name);
+        // sshd counts a session until its program ends, whoever still listens.
+        let work = async {
+            // Until the lab is gone.
+            let goes_on = Exec::script(format!("touch {0}; while [ -e {0} ]; do sleep 0.2; done", begun.display()));
+            session.run(goes_on, &mut ()).await.map(|ended| ended.status)
+        };
+        let has_begun = async {
+            while !begun.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            ended = work => panic!("{ended:?}"),
+            () = has_begun => {}
+        }
+    }
+    let error = session.run(Exec::script("echo refused"), &mut ()).await.expect_err("no session is left");
+    let TransportError::LinkLost { source: Some(source) } = &error else { panic!("{error}") };
+    assert!(source.to_string().contains("given up"), "{source}");
+    let anew = lab.connect(&host.target(&lab)).await.expect("a connection of its own");
+    assert_eq!(run(&anew, Exec::script("echo here")).await.out.text(), "here\n");
 }
 
 #[tokio::test]

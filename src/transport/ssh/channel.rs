@@ -1,24 +1,40 @@
 //! Channels: opened in turn, closed on every path.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use russh::{Channel, ChannelReadHalf, ChannelWriteHalf, client::Msg};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client::Msg};
 use tokio::sync::{Notify, oneshot};
 
-use super::connect::Link;
+use super::{client::Ending, connect::Link};
 use crate::transport::{ByteStream, TransportError};
 
 /// How many sessions a server lets be open on one connection: sshd's default `MaxSessions`.
 const USUAL: usize = 10;
 
+const ALL_GIVEN_UP: &str = "programs that were given up still hold every session that the host allows on a connection";
+
 /// A session channel. Dropping it closes the channel on the host's side too: russh alone would not.
 pub(super) struct SessionChannel {
-    pub(super) read: ChannelReadHalf,
+    read: Reading,
     write: Option<ChannelWriteHalf<Msg>>,
-    _slot: Slot,
+    slot: Slot,
+}
+
+/// The reading half, which remembers whether the host has closed the channel.
+pub(super) struct Reading {
+    half: ChannelReadHalf,
+    is_over: bool,
+}
+
+impl Reading {
+    pub(super) async fn wait(&mut self) -> Option<ChannelMsg> {
+        let message = self.half.wait().await;
+        self.is_over |= message.is_none();
+        message
+    }
 }
 
 impl SessionChannel {
@@ -27,13 +43,16 @@ impl SessionChannel {
     }
 
     /// The two halves, to be read and written at the same time.
-    pub(super) fn halves(&mut self) -> (&mut ChannelReadHalf, &ChannelWriteHalf<Msg>) {
+    pub(super) fn halves(&mut self) -> (&mut Reading, &ChannelWriteHalf<Msg>) {
         (&mut self.read, self.write.as_ref().expect("taken only when dropped"))
     }
 }
 
 impl Drop for SessionChannel {
     fn drop(&mut self) {
+        if !self.read.is_over {
+            self.slot.0.state().gave_up = true;
+        }
         if let Some(write) = self.write.take() {
             close_later(write);
         }
@@ -62,6 +81,8 @@ pub(super) struct Slots {
 struct State {
     open: usize,
     limit: usize,
+    /// Whether a channel was closed before its program had ended. sshd counts it until the program ends.
+    gave_up: bool,
 }
 
 /// One open session channel's place.
@@ -70,14 +91,18 @@ struct Slot(Arc<Slots>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).open -= 1;
+        self.0.state().open -= 1;
         self.0.freed.notify_waiters();
     }
 }
 
 impl Slots {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State { open: 0, limit: USUAL }), freed: Notify::new() })
+        Arc::new(Self { state: Mutex::new(State { open: 0, limit: USUAL, gave_up: false }), freed: Notify::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn take(self: &Arc<Self>) -> Slot {
@@ -87,7 +112,7 @@ impl Slots {
             // Listen before looking: a place freed in between is not missed.
             freed.as_mut().enable();
             {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.state();
                 if state.open < state.limit {
                     state.open += 1;
                     return Slot(Arc::clone(self));
@@ -99,7 +124,7 @@ impl Slots {
 
     /// Takes note that the server refused one more; says whether others are open.
     fn refused(&self) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let others = state.open.saturating_sub(1);
         if others > 0 {
             state.limit = state.limit.min(others);
@@ -110,7 +135,8 @@ impl Slots {
 
 /// Opens a session channel; waits for a place where the server allows no more at once.
 ///
-/// `limit` is for each answer of the server. Waiting for a place ends when another program does.
+/// `limit` is for each answer of the server. Waiting for a place ends when another program does. A connection whose
+/// places are all held by programs that were given up and go on is as good as lost, and told so.
 pub(super) async fn open_session(
     link: &Arc<Link>,
     slots: &Arc<Slots>,
@@ -127,7 +153,7 @@ pub(super) async fn open_session(
         match opened {
             Ok(channel) => {
                 let (read, write) = channel.split();
-                return Ok(SessionChannel { read, write: Some(write), _slot: slot });
+                return Ok(SessionChannel { read: Reading { half: read, is_over: false }, write: Some(write), slot });
             }
             Err(russh::Error::ChannelOpenFailure(reason)) => {
                 // With others open it is `MaxSessions`. Alone, the server may not yet have put away the
@@ -135,6 +161,10 @@ pub(super) async fn open_session(
                 if !slots.refused() {
                     alone += 1;
                     if alone > 5 {
+                        if slots.state().gave_up {
+                            let source = Ending::Broken(ALL_GIVEN_UP.to_owned());
+                            return Err(TransportError::LinkLost { source: Some(Box::new(source)) });
+                        }
                         return Err(TransportError::Channel(format!("{reason:?}")));
                     }
                     drop(slot);

@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, future::pending, io, sync::Arc, time::Duration};
 
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, client::Msg};
+use russh::{ChannelMsg, ChannelWriteHalf, Sig, client::Msg};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     Limits,
-    channel::{self, Slots},
+    channel::{self, Reading, Slots},
     connect::Link,
     script::{self, Input, Noise},
     sudo::{Cue, Doorkeeper},
@@ -183,7 +183,12 @@ fn prepare(exec: &Exec, streams: bool, login: &str) -> Result<Prepared, Transpor
     // Becoming who one is needs no sudo, and the host need not have it.
     let run_as = exec.run_as.as_ref().filter(|(user, _)| user != login);
     let text = match &exec.program {
-        Program::Command(command) if exec.secrets.is_empty() && run_as.is_none() => {
+        // No quoting of a new line is read alike by csh and all others.
+        Program::Command(command)
+            if exec.secrets.is_empty()
+                && run_as.is_none()
+                && !command.words().iter().any(|word| word.contains('\n')) =>
+        {
             return Ok(Prepared { command: command.to_login_shell(), head: None, mark: None, keeper: None });
         }
         Program::Command(command) => &command.to_shell(),
@@ -256,7 +261,7 @@ const GRACE: Duration = Duration::from_secs(2);
 ///
 /// Ordinary users' sshd passes the signal on; for root it refuses, and closing the channel leaves the
 /// program running: hence `leaves_doubt`.
-async fn stop(read: &mut ChannelReadHalf, write: &ChannelWriteHalf<Msg>) {
+async fn stop(read: &mut Reading, write: &ChannelWriteHalf<Msg>) {
     let ending = async {
         if write.signal(Sig::TERM).await.is_ok() {
             // What it still says is read, or its last words would kill it; and belongs to no one.
