@@ -148,28 +148,30 @@ impl Env {
 
     fn look_text(&self) -> String {
         let mut text = self.begin_text();
-        if !self.require.is_empty() {
-            // What is missing fails the step: it is something to do, though nothing this step can do.
-            text.push_str("longshore_dotenv require \"$source\" || { [ $? -eq 1 ] || exit 1; required=10; }\n");
-        }
-        text.push_str("longshore_dotenv look \"$source\"\nresult=$?\n");
-        text.push_str("[ $result -ne 0 ] || result=${required:-0}\nexit $result\n");
+        self.require_text(&mut text);
+        text.push_str("longshore_dotenv look \"$source\"\n");
         text
     }
 
-    fn act_text(&self) -> String {
-        let mut text = self.begin_text();
-        if !self.require.is_empty() {
-            text.push_str(
-                r#"missing=$(longshore_dotenv require "$source")
+    /// Ends the program with the keys that are missing: no half of the step can do anything about them.
+    fn require_text(&self, text: &mut String) {
+        if self.require.is_empty() {
+            return;
+        }
+        text.push_str(
+            r#"missing=$(longshore_dotenv require "$source")
 case $? in
   0) ;;
   1) longshore_die "$to is not complete; $(printf %s "$missing" | awk '{ printf "%s%s", (NR > 1 ? ", " : ""), $0 }')" ;;
   *) exit 1 ;;
 esac
 "#,
-            );
-        }
+        );
+    }
+
+    fn act_text(&self) -> String {
+        let mut text = self.begin_text();
+        self.require_text(&mut text);
         if !self.changes() {
             text.push_str("exit 0\n");
             return text;

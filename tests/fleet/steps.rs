@@ -331,7 +331,7 @@ fn every_kind_of_step_works_and_a_secret_is_seen_nowhere() {
     // What looking shows to be missing is said; what is bound to fail fails the look as well.
     let alone = |step: &str| format!("hosts = \"web-1\"\n[[steps]]\nname = \"Needs it\"\n{step}\n");
     fleet.write("playbooks/missing.toml", &alone("env = { file = \"{{path}}/.env\", require = [\"MISSING\"] }"));
-    fleet.longshore(["apply", "missing", "--check"]).run().says("missing: MISSING");
+    fleet.longshore(["apply", "missing", "--check"]).run().expect_code(1).says("missing: MISSING");
     fleet.longshore(["apply", "missing", "--yes"]).run().expect_code(1).says("missing: MISSING");
     fleet.write("playbooks/missing.toml", &alone("check = { command = { run = \"false\" } }"));
     fleet.longshore(["apply", "missing", "--check"]).run().expect_code(1).says("looking at step `Needs it` failed");

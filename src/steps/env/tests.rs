@@ -147,7 +147,7 @@ fn every_missing_key_is_named_and_no_value_is() {
             )
         );
         let looked = trial.look(&step);
-        assert!(looked.status == 10 && looked.out.contains("missing: AWAY"), "{looked:?}");
+        assert!(looked.status == 1 && looked.err.contains("missing: AWAY"), "{looked:?}");
         assert_eq!(program(&step).undo, None);
         assert_eq!((step.effect(), step.undo()), (Effect::Read, Undoing::Nothing));
         let enough = Env { require: vec!["HERE".to_owned(), "SET".to_owned()], ..env(trial, &[("SET", "x")]) };
