@@ -112,7 +112,7 @@ pub(super) async fn carry_out(
     let plan = Arc::new(plan);
     let about = About {
         title: plan.title.clone(),
-        purpose: if mode == Mode::Apply { "apply" } else { "look" },
+        purpose: if mode == Mode::Apply { plan.purpose.as_str() } else { "look" },
         digest: plan.digest.clone(),
         hosts: plan.hosts.len(),
         show: Show::Everything,

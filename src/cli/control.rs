@@ -188,8 +188,7 @@ pub(super) async fn unlock(args: &UnlockArgs, global: &Global, screen: &Screen) 
 /// Whom the programs of a host's latest runs become, and whom they usually do: each has a lease of its own.
 fn users_of(ledger: &Ledger, of: &HostPlan, host: &HostName) -> Result<Vec<Option<String>>, CliError> {
     let mut users = BTreeSet::from([of.target.run_as.as_ref().map(|run_as| run_as.user.clone())]);
-    let runs =
-        ledger.runs(LOOKED_THROUGH)?.into_iter().filter(|run| matches!(run.purpose.as_str(), "apply" | "rollback"));
+    let runs = ledger.runs(LOOKED_THROUGH)?.into_iter().filter(RunRecord::changes_hosts);
     for run in runs.take(PLANS_LOOKED_THROUGH) {
         // A plan that cannot be read any more says nothing.
         let Ok(plan) = serde_json::from_str::<Plan>(&ledger.plan(run.number)?) else { continue };
@@ -214,7 +213,7 @@ fn find(ledger: &Ledger, run: &str) -> Result<RunRecord, CliError> {
         return Ok(ledger.find(run)?);
     }
     let mut runs = ledger.runs(LOOKED_THROUGH)?;
-    let chosen = runs.iter().position(|run| run.running).or_else(|| runs.iter().position(|run| run.purpose == "apply"));
+    let chosen = runs.iter().position(|run| run.running).or_else(|| runs.iter().position(RunRecord::changes_hosts));
     match chosen {
         Some(index) => Ok(runs.swap_remove(index)),
         None => Ok(ledger.find("last")?),

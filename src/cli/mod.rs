@@ -23,6 +23,7 @@ mod lab;
 mod lint;
 mod open;
 mod plan;
+mod prefetch;
 mod prompt;
 mod recover;
 mod resume;
@@ -133,6 +134,7 @@ enum Command {
     Trust(trust::Args),
     Check(check::Args),
     Plan(plan::Args),
+    Prefetch(prefetch::Args),
     Apply(apply::Args),
     Resume(resume::Args),
     Retry(resume::RetryArgs),
@@ -176,6 +178,7 @@ pub fn main() -> process::ExitCode {
         Command::Trust(args) => on_runtime(trust::run(&args, &global, &screen)),
         Command::Check(args) => on_runtime(check::run(&args, &global, &screen)),
         Command::Plan(args) => on_runtime(plan::run(&args, &global, &screen)),
+        Command::Prefetch(args) => on_runtime(prefetch::run(&args, &global, &screen)),
         Command::Apply(args) => on_runtime(apply::run(&args, &global, &screen)),
         Command::Resume(args) => on_runtime(resume::run(&args, &global, &screen)),
         Command::Retry(args) => on_runtime(resume::retry(&args, &global, &screen)),

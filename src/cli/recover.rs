@@ -184,7 +184,7 @@ async fn write(
     let meta = RunMeta {
         id: id.clone(),
         title: plan.title.clone(),
-        purpose: "apply".to_owned(),
+        purpose: plan.purpose.as_str().to_owned(),
         plan_digest: plan.digest.clone(),
         hosts: plan.hosts.len(),
         controller: format!("{}, recovered", run::owner()),
@@ -339,7 +339,7 @@ fn legal(
     let begin = Happening::RunStarted {
         title: plan.title.clone(),
         plan_digest: plan.digest.clone(),
-        purpose: "apply".to_owned(),
+        purpose: plan.purpose.as_str().to_owned(),
         waves,
         hosts: BTreeMap::from([(host.clone(), crate::event::HostLine::default())]),
         rolls_back: None,

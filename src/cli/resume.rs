@@ -9,7 +9,7 @@ use std::{
 use super::{
     Global, OutputFormat, approve,
     error::CliError,
-    open,
+    open, prefetch,
     run::{Ran, Workshop},
     screen::Screen,
     windows,
@@ -20,7 +20,7 @@ use crate::{
     event::{HostState, RunState},
     ledger::RunRecord,
     model::{ExitCode, Failure, FailureClass, HostName, HostOutcome, Version, Way},
-    plan::{self, Plan},
+    plan::{self, Plan, Purpose},
     report::{self, words},
 };
 
@@ -242,7 +242,7 @@ impl Opened {
             "last" => last_rollout(&workshop)?,
             named => workshop.ledger().find(named)?,
         };
-        if !matches!(record.purpose.as_str(), "apply" | "rollback") {
+        if !record.changes_hosts() {
             let message =
                 format!("run {} is a `{}`; only a rollout can be gone on with", record.number, record.purpose);
             return Err(CliError::usage(message));
@@ -290,7 +290,7 @@ impl Opened {
 /// The last run that changed hosts: sweeps and ad-hoc commands in between do not count.
 fn last_rollout(workshop: &Workshop) -> Result<RunRecord, CliError> {
     let runs = workshop.ledger().runs(200)?;
-    let found = runs.into_iter().find(|run| matches!(run.purpose.as_str(), "apply" | "rollback"));
+    let found = runs.into_iter().find(RunRecord::changes_hosts);
     found.ok_or_else(|| CliError::with_hint("there is no rollout to go on with", "`longshore history` lists the runs"))
 }
 
@@ -303,6 +303,7 @@ fn refuse_changes(planned: &Plan, global: &Global, screen: &Screen) -> Result<()
     let limit = Some(planned.hosts.keys().cloned().collect());
     let order = order_of(planned, limit, read, from, base_of(&project, path));
     let today = plan::compile(&project, &playbook, &order).map_err(CliError::Documents)?;
+    let today = prefetch::as_much_of(today, planned)?;
     let differences = differences(planned, &today);
     if differences.is_empty() {
         return Ok(());
@@ -329,7 +330,8 @@ pub(super) fn order_of(
     plan::Order {
         title: planned.title.clone(),
         playbook: planned.playbook.clone(),
-        purpose: planned.purpose,
+        // What is done ahead is taken out of the plan of the upgrade.
+        purpose: if planned.purpose == Purpose::Prefetch { Purpose::Apply } else { planned.purpose },
         to: planned.wanted.clone(),
         limit,
         now: planned.made_at,

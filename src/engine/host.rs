@@ -25,7 +25,7 @@ use super::{
 use crate::{
     event::{Happening, HostState, Phase, RecordError},
     model::{Approval, Failure, FailureClass, HostName, HostOutcome, Span, Verdict, Version, Way},
-    plan::{Asked, HostPlan, Plan, PlannedCheck, Reading},
+    plan::{Asked, HostPlan, Plan, PlannedCheck, Purpose, Reading},
     steps::Action,
 };
 
@@ -293,6 +293,8 @@ impl Turn<'_> {
     fn leaves(&self, ended: &Result<(HostOutcome, Option<Failure>), Stopped>, has_sent: bool) -> Option<Leaves> {
         use HostOutcome::{Done, Failed, Held, Parked, Refused, Stuck, Unchanged, Undone};
         match ended {
+            // Nothing of a prefetch is taken back later.
+            Ok((Done, _)) if self.plan.purpose == Purpose::Prefetch => Some(Leaves::Nothing),
             Ok((Done, _)) => Some(Leaves::Undos),
             Ok((Undone, _)) => Some(Leaves::Note(Undone)),
             // Before anything was sent there is nothing that could be done a second time.
@@ -380,7 +382,8 @@ impl Turn<'_> {
 
     /// Proves that the host is what the plan wanted: its version and its health.
     async fn prove(&mut self, link: &mut Link) -> Result<Option<Failure>, Stopped> {
-        if let Some(wanted) = self.plan.wanted.as_ref().filter(|_| !self.of.version.is_empty()) {
+        let brings_there = self.plan.purpose != Purpose::Prefetch && !self.of.version.is_empty();
+        if let Some(wanted) = self.plan.wanted.as_ref().filter(|_| brings_there) {
             let is = self.after.as_ref();
             if is.and_then(|is| is.compare(wanted)) != Some(std::cmp::Ordering::Equal) {
                 let seen = is.map_or_else(|| "its version is unknown".to_owned(), |is| format!("it runs {is}"));

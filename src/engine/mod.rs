@@ -38,7 +38,7 @@ use tokio::sync::watch;
 use crate::{
     event::{Happening, HostLine, RecordError, Recorder, RunState, WaveLine},
     model::{Approval, Downtime, ExitCode, Failure, HostName, HostOutcome, RunId, Secret, SecretSource, StepId, Way},
-    plan::{HostPlan, Plan},
+    plan::{HostPlan, Plan, Purpose},
     steps::Progress,
     transport::Transport,
 };
@@ -247,7 +247,8 @@ fn run_started(plan: &Plan, purpose: &str) -> Happening {
                     profile: host.profile.clone(),
                     steps: host.steps.len(),
                     version: host.found.clone().filter(|_| !host.assumed),
-                    wanted: plan.wanted.clone(),
+                    // What is only fetched does not bring a host there.
+                    wanted: plan.wanted.clone().filter(|_| plan.purpose != Purpose::Prefetch),
                     // Looking takes nothing down.
                     downtime: if purpose == "look" { BTreeMap::new() } else { downtime(host) },
                 };

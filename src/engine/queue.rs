@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::sleep;
 
 use super::{Means, Mode, Windows};
@@ -27,6 +27,8 @@ pub(super) struct Queue {
     waiting: VecDeque<HostName>,
     /// Hosts that wait for their window, and when it opens.
     later: Vec<(Timestamp, HostName)>,
+    /// When the next host may begin, where the plan bounds how many do so in a minute.
+    not_before: Option<Timestamp>,
     /// Exit codes of the hosts that are left for their window.
     pub(super) codes: Vec<ExitCode>,
 }
@@ -45,6 +47,7 @@ impl Queue {
             mode,
             waiting: hosts.iter().cloned().collect(),
             later: Vec::new(),
+            not_before: None,
             codes: Vec::new(),
         }
     }
@@ -57,6 +60,9 @@ impl Queue {
     /// Takes the next host that may be started now. One outside its window is left or waits, as the run says.
     pub(super) async fn next(&mut self, past: Option<&RunState>) -> Result<Option<HostName>, RecordError> {
         let now = (self.means.now)();
+        if self.not_before.is_some_and(|next| now < next) {
+            return Ok(None);
+        }
         // Those that waited come first: their time is short.
         let (open, shut): (Vec<_>, _) =
             std::mem::take(&mut self.later).into_iter().partition(|(opens, _)| *opens <= now);
@@ -65,7 +71,10 @@ impl Queue {
             self.waiting.push_front(host);
         }
         while let Some(host) = self.waiting.pop_front() {
-            let Some(shut) = self.shut(&host, past, now) else { return Ok(Some(host)) };
+            let Some(shut) = self.shut(&host, past, now) else {
+                self.not_before = self.pause().and_then(|pause| now.checked_add(pause).ok());
+                return Ok(Some(host));
+            };
             let waits = match &self.means.windows {
                 Windows::Wait => true,
                 Windows::AsPlanned => self.plan.rollout.outside_window == OutsideWindow::Wait,
@@ -83,9 +92,16 @@ impl Queue {
         Ok(None)
     }
 
-    /// Returns when the next host's window opens. Never, while none waits for that.
+    /// The pause between two hosts, where the plan bounds how many begin in a minute.
+    fn pause(&self) -> Option<SignedDuration> {
+        let per_minute = i64::from(self.plan.rollout.per_minute?.max(1));
+        Some(SignedDuration::from_millis(60_000 / per_minute))
+    }
+
+    /// Returns when the next host's window opens, or its turn has come. Never, while none waits for that.
     pub(super) async fn opens(&self) {
-        let Some(next) = self.later.iter().map(|(opens, _)| *opens).min() else {
+        let turn = self.not_before.filter(|_| !self.waiting.is_empty());
+        let Some(next) = self.later.iter().map(|(opens, _)| *opens).chain(turn).min() else {
             return std::future::pending().await;
         };
         loop {
@@ -117,7 +133,8 @@ impl Queue {
 
     /// Why a host must not be started; `None` where it may.
     fn shut(&self, host: &HostName, past: Option<&RunState>, now: Timestamp) -> Option<Shut> {
-        let bound = self.mode == Mode::Apply && self.plan.purpose == Purpose::Apply;
+        let binds = matches!(self.plan.purpose, Purpose::Apply | Purpose::Prefetch);
+        let bound = self.mode == Mode::Apply && binds;
         if !bound || matches!(self.means.windows, Windows::Overridden { .. }) {
             return None;
         }

@@ -393,7 +393,7 @@ pub async fn record(
     means: &Means,
 ) -> Result<(), RecordError> {
     let recorder = &means.recorder;
-    recorder.record(None, run_started(plan, "apply")).await?;
+    recorder.record(None, run_started(plan, plan.purpose.as_str())).await?;
     let what = Happening::RunRecovered { by: means.owner.clone(), planned, silent: silent.clone() };
     recorder.record(None, what).await?;
     for (index, wave) in plan.waves.iter().enumerate() {

@@ -120,8 +120,7 @@ impl Rollout {
 
     pub(super) async fn run(mut self) -> Result<ExitCode, EngineError> {
         let purpose = match self.mode {
-            Mode::Apply if self.plan.purpose == Purpose::Rollback => "rollback",
-            Mode::Apply => "apply",
+            Mode::Apply => self.plan.purpose.as_str(),
             Mode::Look { .. } => "look",
         };
         match &self.past {

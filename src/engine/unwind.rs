@@ -27,7 +27,7 @@ pub(super) enum Unwound {
 /// a step that still stands can break the host further than leaving it.
 pub(super) async fn steps(turn: &Turn<'_>, worker: &mut Worker, link: &mut Link) -> Result<Unwound, Stopped> {
     let mut left = Vec::new();
-    for done in turn.done.iter().rev().filter(|done| done.changed) {
+    for done in turn.to_take_back().rev() {
         let step = &turn.of.steps[done.index];
         // Data is not taken back by pointing back: only a restore does that, and only a person begins one.
         if step.effect.passes_no_return() {

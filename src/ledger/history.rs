@@ -30,6 +30,13 @@ pub struct RunRecord {
     pub running: bool,
 }
 
+impl RunRecord {
+    /// Whether the run does steps on hosts, and so can be gone on with; others look, or run one command.
+    pub fn changes_hosts(&self) -> bool {
+        matches!(self.purpose.as_str(), "apply" | "rollback" | "prefetch")
+    }
+}
+
 const COLUMNS: &str =
     "select number, id, title, purpose, plan_digest, hosts, controller, begun_at, ended_at, exit from runs";
 

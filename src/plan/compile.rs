@@ -311,5 +311,6 @@ fn rollout(playbook: &Playbook, total: usize) -> Rollout {
         after_data: playbook.on_failure.after_data,
         scope: playbook.on_failure.scope,
         outside_window: doc.outside_window,
+        per_minute: None,
     }
 }

@@ -3,6 +3,7 @@
 mod compile;
 mod estimate;
 pub mod path;
+mod prefetch;
 mod reading;
 mod recovery;
 mod summary;
@@ -29,6 +30,7 @@ use crate::{
 pub use compile::{FORMAT, Order, compile, questions, target};
 pub use estimate::{Estimate, Timing};
 pub use path::Hop;
+pub use prefetch::Pace;
 pub use reading::{Installed, PlannedFact, Reading};
 pub use recovery::{HostRollback, KeptReceipt, Recovery, Shape, TakenStep, leaves};
 pub use summary::{Bound, Coverage, Lengths, NoReturn, Summary};
@@ -46,7 +48,7 @@ pub struct Plan {
     /// The playbook's file, as it was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub playbook: Option<std::path::PathBuf>,
-    /// What for: `apply`, `check`, `rollback`.
+    /// What for: `apply`, `check`, `rollback`, `prefetch`.
     pub purpose: Purpose,
     #[serde(default)]
     pub role: Option<String>,
@@ -80,6 +82,20 @@ pub enum Purpose {
     Apply,
     Check,
     Rollback,
+    /// What may be done ahead of an upgrade, and nothing else.
+    Prefetch,
+}
+
+impl Purpose {
+    /// Returns the word by which plans, events and the ledger name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Check => "check",
+            Self::Rollback => "rollback",
+            Self::Prefetch => "prefetch",
+        }
+    }
 }
 
 /// Hosts taken before the next barrier.
@@ -135,6 +151,9 @@ pub struct Rollout {
     /// What becomes of a host whose turn comes outside its window.
     #[serde(default)]
     pub outside_window: OutsideWindow,
+    /// Hosts that are begun within a minute at most. `None`: as many as can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_minute: Option<u32>,
 }
 
 /// How many hosts of each class may go wrong; the next one halts. `None`: no limit.
@@ -290,6 +309,9 @@ pub struct PlannedStep {
     /// It takes back a step of a finished run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takes_back: Option<TakenStep>,
+    /// A prefetch may do it days ahead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ahead: bool,
     /// What is expected of it; nothing is enforced.
     #[serde(default)]
     pub timing: Timing,
@@ -329,6 +351,9 @@ pub struct PlannedCheck {
     /// Not part of the baseline.
     #[serde(default)]
     pub after_only: bool,
+    /// Of a gate: it must hold for a prefetch, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ahead: bool,
     #[serde(default)]
     pub run_as: Option<String>,
 }

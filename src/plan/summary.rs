@@ -143,7 +143,11 @@ fn whole(plan: &Plan) -> Span {
         let hosts = wave.hosts.iter().filter_map(|name| plan.hosts.get(name));
         let slowest = hosts.map(|host| estimate(host).forward.0).max().unwrap_or_default();
         let rounds = wave.hosts.len().div_ceil(plan.rollout.at_once.max(1));
-        slowest.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX)) + wave.soak.0
+        let worked = slowest.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        // The last may not begin before its turn, however fast the others are.
+        let others = u64::try_from(wave.hosts.len().saturating_sub(1)).unwrap_or(u64::MAX);
+        let paced = plan.rollout.per_minute.map_or(0, |count| others.saturating_mul(60) / u64::from(count.max(1)));
+        worked.max(slowest + Duration::from_secs(paced)) + wave.soak.0
     };
     let total: Duration = plan.waves.iter().map(wave).sum();
     Span(Duration::from_secs(total.as_secs()))

@@ -82,6 +82,7 @@ fn the_digest_covers_every_word_of_a_plan() {
             after_data: AfterData::Hold,
             scope: Scope::Host,
             outside_window: OutsideWindow::Leave,
+            per_minute: None,
         },
         summary: None,
         direct: false,

@@ -71,11 +71,7 @@ fn section(text: &mut String, title: &str, sentences: &[String], page: &Page, to
 }
 
 fn subtitle(plan: &Plan) -> String {
-    let purpose = match plan.purpose {
-        Purpose::Apply => "apply",
-        Purpose::Check => "check",
-        Purpose::Rollback => "rollback",
-    };
+    let purpose = plan.purpose.as_str();
     let mut parts = vec![format!(
         "{purpose}: {} in {}",
         words::count(plan.hosts.len(), "host"),
@@ -262,6 +258,9 @@ fn undo(undo: &PlannedUndo) -> String {
 /// The rules of the rollout, in words. Numbers of hosts, never percentages: they are what will happen.
 pub(super) fn rules(plan: &Plan) -> Vec<String> {
     let rollout = &plan.rollout;
+    if plan.purpose == Purpose::Prefetch {
+        return ahead(plan);
+    }
     let mut rules = vec![format!("Up to {} at once within a wave.", words::count(rollout.at_once, "host"))];
     rules.extend(allowed(&rollout.budget));
     for wave in plan.waves.iter().filter(|wave| !wave.budget.is_unlimited()) {
@@ -296,6 +295,22 @@ pub(super) fn rules(plan: &Plan) -> Vec<String> {
         Scope::Run => {
             rules.push("When failed hosts halt the run, all its upgraded hosts are taken back.".to_owned());
         }
+    }
+    rules
+}
+
+/// The rules of a prefetch, in words.
+fn ahead(plan: &Plan) -> Vec<String> {
+    let at_once = words::count(plan.rollout.at_once, "host");
+    let pace = plan.rollout.per_minute.map(|count| format!(", and {count} begun in a minute")).unwrap_or_default();
+    let mut rules = vec![
+        format!("Up to {at_once} at once{pace}."),
+        "A host that fails holds up no other; what was fetched there stays, and the step that failed is taken back."
+            .to_owned(),
+        "The upgrade looks at each step anew, and does what is missing by then.".to_owned(),
+    ];
+    if plan.hosts.values().any(|host| !host.gates.is_empty()) {
+        rules.push("Of the gates, these must hold already; all of them are asked for when it is upgraded.".to_owned());
     }
     rules
 }

@@ -21,17 +21,14 @@ pub(super) fn risk(plan: &Plan, page: &Page) -> String {
     if summary.hosts == 0 || plan.purpose == Purpose::Check {
         return String::new();
     }
-    let mut lines: Vec<(&str, String)> = vec![("time", time(&summary))];
-    lines.push(("downtime", downtime(&summary)));
-    lines.extend(summary.no_return.iter().map(|point| ("no return", no_return(point, plan, page))));
-    if summary.no_return.is_empty() {
-        lines.push(("no return", "none: a host that fails is taken back by itself".to_owned()));
-    }
-    lines.extend(canary(plan, &summary.canary, page).map(|sentence| ("canary", sentence)));
-    lines.push(("halts", halts(&plan.rollout.budget)));
-    lines.extend(windows(plan, &summary, page).into_iter().map(|sentence| ("windows", sentence)));
-    let asked = people(plan, &summary);
-    lines.push(("asked", if asked.is_empty() { "nothing, while all goes well".to_owned() } else { asked }));
+    let lines = if plan.purpose == Purpose::Prefetch {
+        let mut lines =
+            vec![("time", time_ahead(&summary)), ("downtime", "none: nothing that runs is changed".to_owned())];
+        lines.extend(windows(plan, &summary, page).into_iter().map(|sentence| ("windows", sentence)));
+        lines
+    } else {
+        lines(plan, &summary, page)
+    };
 
     let mut text = format!("\n{}\n", page.paint(Tone::Strong, "At a glance"));
     let mut before = "";
@@ -43,6 +40,20 @@ pub(super) fn risk(plan: &Plan, page: &Page) -> String {
         text.push_str(&page.wrap(&format!("  {shown}{gap}{sentence}"), INDENT));
     }
     text
+}
+
+fn lines(plan: &Plan, summary: &Summary, page: &Page) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("time", time(summary)), ("downtime", downtime(summary))];
+    lines.extend(summary.no_return.iter().map(|point| ("no return", no_return(point, plan, page))));
+    if summary.no_return.is_empty() {
+        lines.push(("no return", "none: a host that fails is taken back by itself".to_owned()));
+    }
+    lines.extend(canary(plan, &summary.canary, page).map(|sentence| ("canary", sentence)));
+    lines.push(("halts", halts(&plan.rollout.budget)));
+    lines.extend(windows(plan, summary, page).into_iter().map(|sentence| ("windows", sentence)));
+    let asked = people(plan, summary);
+    lines.push(("asked", if asked.is_empty() { "nothing, while all goes well".to_owned() } else { asked }));
+    lines
 }
 
 /// A length that is only expected, so that nobody takes its seconds at their word.
@@ -69,6 +80,11 @@ fn time(summary: &Summary) -> String {
     };
     let whole = about(summary.whole);
     format!("about {} a host, {back}; about {whole} in all, soaks included", range(summary.forward))
+}
+
+/// What is fetched is not taken back, and nothing soaks.
+fn time_ahead(summary: &Summary) -> String {
+    format!("about {} a host; about {} in all", range(summary.forward), about(summary.whole))
 }
 
 fn downtime(summary: &Summary) -> String {

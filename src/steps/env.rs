@@ -32,7 +32,8 @@ pub struct Env {
 }
 
 impl Env {
-    fn changes(&self) -> bool {
+    /// Whether it changes the file, and does not only require keys.
+    pub fn changes(&self) -> bool {
         !self.set.is_empty() || !self.remove.is_empty()
     }
 }

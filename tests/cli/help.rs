@@ -32,6 +32,7 @@ fn the_first_page_names_every_command_and_every_exit_code() {
       trust        Show the host keys of hosts, and trust them after a yes
       check        Look at the health of hosts, without changing anything
       plan         Show what a playbook will do, and keep it in a file
+      prefetch     Do what a playbook may do days ahead, on a few hosts at once
       apply        Do what a plan or a playbook says
       resume       Go on with a run that was cut off, interrupted or halted
       retry        Take hosts of a run through the same plan and gates again

@@ -16,6 +16,7 @@ mod interrupt;
 #[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
 mod people;
 mod plans;
+mod prefetch;
 mod rollback;
 mod rollout;
 #[path = "../ssh/sshd.rs"]

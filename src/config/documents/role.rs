@@ -131,6 +131,9 @@ pub struct RoleCheck {
     /// version alone.
     #[serde(default)]
     pub after_only: bool,
+    /// Of a gate: whether it must hold for `longshore prefetch`, too. When left out, a `disk` gate must.
+    #[serde(default)]
+    pub ahead: Option<bool>,
 }
 
 impl RoleCheck {
@@ -145,6 +148,11 @@ impl RoleCheck {
             ("restarts", self.restarts.is_some()),
         ];
         present.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
+    }
+
+    /// Whether the gate must hold for a prefetch, too.
+    pub fn is_ahead(&self) -> bool {
+        self.ahead.unwrap_or(self.disk.is_some())
     }
 
     /// Returns the probe as the check step has it.

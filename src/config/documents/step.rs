@@ -56,6 +56,10 @@ pub struct StepDoc {
     /// How long the step usually takes: what windows and the plan count with, and nothing is cut short by. Its undo is
     /// counted as long, unless that says otherwise. What is usual for its kind when left out.
     pub expected: Option<Span>,
+    /// Whether `longshore prefetch` may do the step days ahead: it changes nothing that runs. With the upgrade it is asked
+    /// for again, and finds nothing to do while what it fetched is still there. What the verb's own steps say when left
+    /// out, and otherwise `false`.
+    pub ahead: Option<bool>,
     /// Whether the product goes down with the step, or is up again after it. Neither when left out.
     pub downtime: Option<Downtime>,
     /// How to take the step back: one or more steps. What its kind knows by itself when left out.

@@ -31,6 +31,9 @@ pub struct Window {
     /// Whether a run may start then, or must not. `allow` when left out.
     #[serde(default, skip_serializing_if = "WindowKind::is_allow")]
     pub kind: WindowKind,
+    /// Whether it binds `longshore prefetch`, too. `false` when left out: what is only fetched changes nothing that runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ahead: bool,
     /// Why, as the plan and the tables say it: `year-end freeze`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -52,6 +52,7 @@ pub fn playbook(project: &Project, playbook: &Playbook, source: &Source, dir: &P
     check.list(&root.key("steps"), &playbook.steps);
     check.checks(&root.key("gate"), &playbook.gate);
     check.checks(&root.key("check"), &playbook.check);
+    check.never_ahead(&root.key("check"), &playbook.check);
 
     let play = Play { project, playbook, source, dir, folder, widest: &scope };
     let mut gaps = Gaps::default();

@@ -85,6 +85,7 @@ pub fn role(project: &Project, folder: &RoleFolder, found: &mut Vec<Diagnostic>)
     }
     steps.checks(&root.key("gate"), &role.gate);
     steps.checks(&root.key("check"), &role.check);
+    steps.never_ahead(&root.key("check"), &role.check);
 }
 
 /// A restore puts back what a run itself saved, and destroys no only copy.

@@ -191,6 +191,9 @@ impl Steps<'_, '_, '_> {
             }
         }
         self.confirmed(at, step, action.as_ref());
+        if step.ahead == Some(true) {
+            self.ahead(at, step, action.as_ref(), in_undo);
+        }
         if let Some(undo) = &step.undo {
             let list = at.key("undo");
             if in_undo {
@@ -242,6 +245,46 @@ impl Steps<'_, '_, '_> {
                 let hint = "add `undo = { command = \"...\" }`, or put several commands into one `script`".to_owned();
                 self.found.error(place, message, Some(hint));
             }
+        }
+    }
+
+    /// A step that is done days ahead changes nothing that runs, and can be asked for again.
+    fn ahead(&mut self, at: &KeyPath, step: &StepDoc, action: Option<&Action>, in_undo: bool) {
+        let out = || Some("take `ahead` out".to_owned());
+        let effect = step.effect.or_else(|| action.map(|action| action.kind().effect()));
+        let (message, hint) = if in_undo {
+            ("an undo is not done ahead".to_owned(), out())
+        } else if let Some(effect) = effect.filter(|effect| effect.passes_no_return()) {
+            (format!("a step with the effect `{effect}` is not done ahead"), out())
+        } else if step.downtime.is_some() {
+            ("a step with `downtime` is not done ahead".to_owned(), out())
+        } else if step.confirm_within.is_some() {
+            ("a step with `confirm-within` is not done ahead".to_owned(), out())
+        } else if let Some(Action::Notify(_) | Action::Wait(_)) = action {
+            let name = action.map_or("", Action::name);
+            (format!("a `{name}` step leaves nothing that could be there already"), out())
+        } else if let Some(Action::Env(env)) = action
+            && env.changes()
+        {
+            ("keys that are set ahead count as soon as the product starts anew".to_owned(), out())
+        } else if let Some(Action::Command(_) | Action::Script(_)) = action
+            && !step.is_repeat_safe()
+            && !action.is_some_and(can_look)
+        {
+            let hint =
+                "give it `creates` or `unless`, or say `repeat-safe = true` if it does no more when it runs twice";
+            ("nobody could tell whether this step is done already".to_owned(), Some(hint.to_owned()))
+        } else {
+            return;
+        };
+        self.found.error(self.setting.source.key_place(&at.key("ahead")), message, hint);
+    }
+
+    /// Only a gate can have to hold ahead.
+    pub fn never_ahead(&mut self, path: &KeyPath, checks: &[RoleCheck]) {
+        for (index, _) in checks.iter().enumerate().filter(|(_, check)| check.ahead.is_some()) {
+            let place = self.setting.source.key_place(&path.index(index).key("ahead"));
+            self.found.error(place, "only a gate has to hold ahead of an upgrade", Some("take `ahead` out".to_owned()));
         }
     }
 
@@ -356,6 +399,14 @@ impl Steps<'_, '_, '_> {
         {
             self.found.error(source.place(at), problem.message, problem.hint);
         }
+    }
+}
+
+/// Whether an action tells by looking that there is nothing to do.
+fn can_look(action: &Action) -> bool {
+    match action.kind().work() {
+        Work::Host(program) => program.look.is_some(),
+        Work::Controller(_) => true,
     }
 }
 

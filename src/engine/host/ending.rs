@@ -1,6 +1,6 @@
 //! How a failed host ends: taken back where the plan lets it, or held for a person.
 
-use super::{Stopped, Turn};
+use super::{DoneStep, Stopped, Turn};
 use crate::{
     engine::{
         checks::Patience,
@@ -50,10 +50,17 @@ impl Turn<'_> {
             return Ok((HostOutcome::Held, Some(failure)));
         }
         let changed = |effect: Effect| effect != Effect::Read;
-        if !self.done.iter().any(|done| done.changed && changed(self.of.steps[done.index].effect)) {
+        if !self.to_take_back().any(|done| changed(self.of.steps[done.index].effect)) {
             return Ok((HostOutcome::Failed, Some(failure)));
         }
         self.unwind_from_here(worker, link, failure).await
+    }
+
+    /// The steps that are taken back where the host fails, in order. What a prefetch brought does no harm and stays: only
+    /// what was done half must not be found there by the next.
+    pub(in crate::engine) fn to_take_back(&self) -> impl DoubleEndedIterator<Item = &DoneStep> {
+        let stays = self.plan.purpose == Purpose::Prefetch;
+        self.done.iter().filter(move |done| done.changed && (done.half || !stays))
     }
 
     /// Begins to take the host back.

@@ -18,6 +18,8 @@ pub(in crate::engine) struct DoneStep {
     pub(in crate::engine) ended: Ended,
     /// False for a step that found nothing to do, and stands here for its receipt alone.
     pub(in crate::engine) changed: bool,
+    /// It did not come to a good end.
+    pub(in crate::engine) half: bool,
 }
 
 /// When a step ended.

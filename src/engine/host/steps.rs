@@ -62,7 +62,7 @@ impl Turn<'_> {
             let late = past.as_ref().and_then(|past| past.segment.as_ref()).filter(|_| !batch.started);
             let ended = late.map_or_else(|| Ended::Now(Instant::now()), |sent| Ended::Before(sent.sent));
             for Ran { index, outcome, receipt, start } in std::mem::take(&mut batch.ran) {
-                let done = DoneStep { index, receipt, ended, changed: false };
+                let done = DoneStep { index, receipt, ended, changed: false, half: false };
                 match &outcome {
                     StepOutcome::Changed => {
                         changed = true;
@@ -79,7 +79,7 @@ impl Turn<'_> {
                         let named = self.name_step(index, failure);
                         if start == Start::Begun {
                             // Half run: its undo copes with that. What never began is not taken back.
-                            self.done.push(DoneStep { changed: true, ..done });
+                            self.done.push(DoneStep { changed: true, half: true, ..done });
                         }
                         return Ok(if start == Start::Fenced { Steps::Fenced(named) } else { Steps::Failed(named) });
                     }
@@ -122,7 +122,8 @@ impl Turn<'_> {
                         continue;
                     }
                     Resolved::Failed(failure) => {
-                        self.done.push(DoneStep { index: next, receipt: Receipt::default(), ended, changed: true });
+                        let receipt = Receipt::default();
+                        self.done.push(DoneStep { index: next, receipt, ended, changed: true, half: true });
                         return Ok(Steps::Failed(self.name_step(next, &failure)));
                     }
                     Resolved::Unknown(failure) => return Ok(Steps::Unknown(self.name_step(next, &failure))),
@@ -178,7 +179,7 @@ impl Turn<'_> {
             let changed = state.undo != UndoState::Undone && (state.stands() || half);
             let proves = state.outcome == Some(StepOutcome::Unchanged) && !state.receipt.is_empty();
             let ended = Ended::Before(state.ended.unwrap_or(state.started));
-            (changed || proves).then(|| DoneStep { index, receipt: state.receipt.clone(), ended, changed })
+            (changed || proves).then(|| DoneStep { index, receipt: state.receipt.clone(), ended, changed, half })
         });
         stood.collect()
     }

@@ -24,6 +24,7 @@ use crate::{
     },
 };
 
+mod ahead;
 mod durable;
 mod leases;
 mod recovery;
@@ -203,6 +204,7 @@ fn bare_step(text: &str) -> PlannedStep {
         backward_compatible: false,
         part: StepPart::Main,
         takes_back: None,
+        ahead: false,
         confirm_within: None,
         timing: crate::plan::Timing::default(),
         hop: None,
@@ -221,6 +223,7 @@ fn check(command: &str) -> PlannedCheck {
         timeout: Span::seconds(10),
         retry: None,
         after_only: false,
+        ahead: false,
         run_as: None,
     }
 }
@@ -270,6 +273,7 @@ fn plan(waves: &[&[&str]], steps: Vec<PlannedStep>) -> Plan {
             after_data: AfterData::Hold,
             scope: Scope::Host,
             outside_window: OutsideWindow::Leave,
+            per_minute: None,
         },
         summary: None,
         direct: false,

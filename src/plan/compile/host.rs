@@ -235,6 +235,7 @@ impl Compiler<'_> {
                 backward_compatible: false,
                 part: StepPart::Main,
                 takes_back: None,
+                ahead: false,
                 timing: Timing { expected: Span::seconds(1), downtime: None },
                 hop: scope.hop.map(|hop| hop.index),
                 confirm_within: None,

@@ -86,6 +86,7 @@ impl Compiler<'_> {
             }
             step.backward_compatible =
                 step.effect.passes_no_return() && holds(&scope.vars.scope, "release.backward-compatible");
+            step.ahead = doc.ahead.unwrap_or(step.ahead);
             if let Some(expected) = doc.expected {
                 // Said of the verb as a whole: it stands once.
                 step.timing.expected = if offset == 0 { expected } else { Span::seconds(0) };
@@ -182,6 +183,7 @@ impl Compiler<'_> {
             backward_compatible: effect.passes_no_return() && holds(&scope.vars.scope, "release.backward-compatible"),
             part: StepPart::Main,
             takes_back: None,
+            ahead: doc.ahead == Some(true),
             timing: Timing { expected: doc.expected.unwrap_or(Span(action.kind().expected())), downtime: doc.downtime },
             hop: scope.hop.map(|hop| hop.index),
             action,
@@ -228,6 +230,7 @@ impl Compiler<'_> {
                     timeout: doc.timeout.unwrap_or(CHECK_TIMEOUT),
                     retry: doc.retry.clone(),
                     after_only: doc.after_only,
+                    ahead: doc.is_ahead(),
                     run_as: scope.run_as.clone(),
                 })
             })
@@ -245,6 +248,7 @@ impl Compiler<'_> {
             timeout,
             retry: step.retry,
             after_only: false,
+            ahead: false,
             run_as: step.run_as,
         })
     }

@@ -5,6 +5,8 @@ use std::fs;
 use super::*;
 use crate::plan::{Asked, Installed};
 
+mod ahead;
+
 const INVENTORY: &str = r#"
 [hosts.a-1]
 [hosts.a-2]

@@ -211,6 +211,7 @@ fn any_window() -> impl Strategy<Value = Window> {
             to,
             zone: zone.to_owned(),
             kind: if denies { WindowKind::Deny } else { WindowKind::Allow },
+            ahead: false,
             reason: None,
         })
 }
