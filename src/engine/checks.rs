@@ -141,7 +141,7 @@ async fn attempt(
 
 /// Looks once; a probe that hangs is an error after twice its own time.
 async fn probe(check: &PlannedCheck, reach: &Reach<'_>, timeout: Duration) -> Probed {
-    match tokio::time::timeout(timeout * 2, check.check.probe(reach, timeout)).await {
+    match tokio::time::timeout(check.check.longest(timeout) + timeout, check.check.probe(reach, timeout)).await {
         Ok(probed) => probed,
         Err(_) => Probed { verdict: Verdict::Error, seen: format!("no answer within {}", Span(timeout)), count: None },
     }

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommandCheck, ControllerWork, DiskCheck, Done, HttpCheck, Probed, Problem, Reach, RestartsCheck, Side, SshCheck,
-    StepError, StepKind, TcpCheck, Template, Undoing, Work,
+    CommandCheck, ControllerWork, DiskCheck, Done, HttpCheck, Probed, Problem, Reach, RestartsCheck, ScenarioCheck,
+    Side, SshCheck, StepError, StepKind, TcpCheck, Template, Undoing, Work,
 };
 use crate::{
     model::{Effect, Receipt, Span, Verdict},
@@ -43,6 +43,9 @@ pub struct Check {
     /// How often the product was restarted: a count that may not grow during a soak.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<RestartsCheck>,
+    /// HTTP requests in order, as a user would make them: log in, ask, wait for a job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<ScenarioCheck>,
 }
 
 /// The one probe of a check.
@@ -53,6 +56,7 @@ pub(super) enum One<'a> {
     Disk(&'a DiskCheck),
     Ssh(&'a SshCheck),
     Restarts(&'a RestartsCheck),
+    Scenario(&'a ScenarioCheck),
 }
 
 impl Check {
@@ -65,6 +69,7 @@ impl Check {
             self.disk.as_ref().map(One::Disk),
             self.ssh.as_ref().map(One::Ssh),
             self.restarts.as_ref().map(One::Restarts),
+            self.scenario.as_ref().map(One::Scenario),
         ]
         .into_iter()
         .flatten();
@@ -79,6 +84,7 @@ impl Check {
             ("disk", self.disk.is_some()),
             ("ssh", self.ssh.is_some()),
             ("restarts", self.restarts.is_some()),
+            ("scenario", self.scenario.is_some()),
         ]
         .into_iter()
         .filter_map(|(kind, there)| there.then_some(kind))
@@ -112,6 +118,9 @@ impl StepKind for Check {
         if let Some(check) = &mut self.restarts {
             check.templates(&mut below("restarts", visit));
         }
+        if let Some(check) = &mut self.scenario {
+            check.templates(&mut below("scenario", visit));
+        }
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -119,7 +128,7 @@ impl StepKind for Check {
             [] => {
                 vec![
                     Problem::new("", "the check has no probe")
-                        .hint("add `http`, `tcp`, `command`, `disk`, `ssh` or `restarts`"),
+                        .hint("add `http`, `tcp`, `command`, `disk`, `ssh`, `restarts` or `scenario`"),
                 ]
             }
             [_, second, ..] => {
@@ -133,6 +142,7 @@ impl StepKind for Check {
                     Some(One::Disk(check)) => check.problems(),
                     Some(One::Ssh(check)) => check.problems(),
                     Some(One::Restarts(check)) => check.problems(),
+                    Some(One::Scenario(check)) => check.problems(),
                     None => Vec::new(),
                 };
                 problems.into_iter().map(|problem| problem.below(kind)).collect()
@@ -148,6 +158,7 @@ impl StepKind for Check {
             Some(One::Disk(check)) => check.summary(),
             Some(One::Ssh(check)) => check.summary(),
             Some(One::Restarts(check)) => check.summary(),
+            Some(One::Scenario(check)) => check.summary(),
             None => "check".to_owned(),
         }
     }
@@ -157,14 +168,8 @@ impl StepKind for Check {
     }
 
     fn timeout(&self) -> Duration {
-        let own = match self.one() {
-            Some(One::Http(check)) => check.timeout,
-            Some(One::Ssh(check)) => check.timeout,
-            Some(One::Tcp(check)) => check.timeout,
-            Some(One::Command(_) | One::Disk(_) | One::Restarts(_)) | None => None,
-        };
         // The probe's own limit says more than the engine's could, so that it comes first.
-        own.map_or(LIMIT, |Span(own)| own.max(LIMIT) + Duration::from_secs(5))
+        self.longest(LIMIT) + Duration::from_secs(5)
     }
 
     fn is_repeat_safe(&self) -> bool {
@@ -181,6 +186,18 @@ impl StepKind for Check {
 }
 
 impl Check {
+    /// How long one look may take, with this limit for one answer unless the check has its own.
+    pub fn longest(&self, timeout: Duration) -> Duration {
+        let own = match self.one() {
+            Some(One::Http(check)) => check.timeout,
+            Some(One::Ssh(check)) => check.timeout,
+            Some(One::Tcp(check)) => check.timeout,
+            Some(One::Scenario(check)) => Some(Span(check.longest(timeout))),
+            Some(One::Command(_) | One::Disk(_) | One::Restarts(_)) | None => None,
+        };
+        own.map_or(timeout, |Span(own)| own.max(timeout))
+    }
+
     /// Looks once, for about `timeout` unless the check has a limit of its own. Never an error: what
     /// could not be measured has the verdict `error`.
     pub async fn probe(&self, reach: &Reach<'_>, timeout: Duration) -> Probed {
@@ -192,6 +209,7 @@ impl Check {
             Some(One::Disk(check)) => check.probe(reach, timeout).await,
             Some(One::Ssh(check)) => check.probe(reach, timeout).await,
             Some(One::Restarts(check)) => check.probe(reach, timeout).await,
+            Some(One::Scenario(check)) => check.probe(reach, timeout).await,
             None => Probed::error("the check must have exactly one probe"),
         };
         // A product that goes down with the link to its host was not measured.

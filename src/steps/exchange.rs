@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use cookie_store::CookieStore;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     HeaderMap, Method, Request, StatusCode, Uri,
@@ -43,7 +44,12 @@ pub(super) struct Ask {
     pub redirects: u8,
     /// Read the body up to this size, kept or not.
     pub read: u64,
+    /// Cookies to send, and to put those of the answers into.
+    pub cookies: Option<Cookies>,
 }
+
+/// The cookies of several requests.
+pub(super) type Cookies = Arc<Mutex<CookieStore>>;
 
 /// Whose certificates are believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +126,9 @@ pub(super) async fn exchange(
     let limit = ask.redirects;
     let mut left = limit;
     loop {
+        send_cookies(&mut ask);
         let answered = once(side, session, &ask, phase).await?;
+        take_cookies(&ask, &answered);
         let location = answered.headers.get(header::LOCATION);
         let (301 | 302 | 303 | 307 | 308, Some(location)) = (answered.status, location) else { return Ok(answered) };
         if limit == 0 {
@@ -143,6 +151,31 @@ pub(super) async fn exchange(
         }
         ask.url = next;
     }
+}
+
+fn send_cookies(ask: &mut Ask) {
+    let Some((cookies, url)) = cookies_of(ask) else { return };
+    let pairs = cookies.lock().unwrap_or_else(PoisonError::into_inner);
+    let pairs: Vec<_> = pairs.get_request_values(&url).map(|(name, value)| format!("{name}={value}")).collect();
+    if let (false, Ok(mut value)) = (pairs.is_empty(), HeaderValue::from_str(&pairs.join("; "))) {
+        value.set_sensitive(true);
+        ask.headers.insert(header::COOKIE, value);
+    }
+}
+
+/// A cookie that cannot be understood is none.
+fn take_cookies(ask: &Ask, answered: &Answered) {
+    let Some((cookies, url)) = cookies_of(ask) else { return };
+    let mut store = cookies.lock().unwrap_or_else(PoisonError::into_inner);
+    for cookie in answered.headers.get_all(header::SET_COOKIE) {
+        if let Ok(text) = cookie.to_str() {
+            let _ = store.parse(text, &url);
+        }
+    }
+}
+
+fn cookies_of(ask: &Ask) -> Option<(Cookies, url::Url)> {
+    Some((Arc::clone(ask.cookies.as_ref()?), url::Url::parse(&ask.url.to_string()).ok()?))
 }
 
 async fn once(side: Side, session: &Arc<dyn Session>, ask: &Ask, phase: &Phase) -> Result<Answered, ExchangeError> {

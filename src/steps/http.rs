@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     Probed, Problem, Reach, Statuses, Template, Texts, answer, check,
-    exchange::{self, Answered, Ask, ExchangeError, Phase, Trust, exchange},
+    exchange::{self, Answered, Ask, Cookies, ExchangeError, Phase, Trust, exchange},
     json, local_file, shell,
 };
 use crate::model::{Redactor, Span, clean_line};
@@ -40,6 +40,9 @@ pub struct HttpCheck {
     /// A value to send as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json_body: Option<Value>,
+    /// Fields to send as a form of HTML does.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub form: IndexMap<String, String>,
     /// Statuses expected: `200`, `"2xx"`, `[200, 304]`. `"2xx"` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Statuses>,
@@ -111,6 +114,9 @@ impl HttpCheck {
         if let Some(body) = &mut self.json_body {
             json::templates("json-body", body, visit);
         }
+        for (name, value) in &mut self.form {
+            visit(Template::Text, &format!("form.{name}"), value);
+        }
         for (name, value) in &mut self.response_headers {
             visit(Template::Text, &format!("response-headers.{name}"), value);
         }
@@ -139,6 +145,9 @@ impl HttpCheck {
         }
         if self.body.is_some() && self.json_body.is_some() {
             problems.push(Problem::new("json-body", "`body` and `json-body` exclude each other"));
+        }
+        if !self.form.is_empty() && (self.body.is_some() || self.json_body.is_some()) {
+            problems.push(Problem::new("form", "a request has one body").hint("keep `form`, `body` or `json-body`"));
         }
         for (key, headers) in [("headers", &self.headers), ("response-headers", &self.response_headers)] {
             for name in headers.keys() {
@@ -176,30 +185,44 @@ impl HttpCheck {
     }
 
     pub(super) fn method(&self) -> &str {
-        let has_body = self.body.is_some() || self.json_body.is_some();
+        let has_body = self.body.is_some() || self.json_body.is_some() || !self.form.is_empty();
         self.method.as_deref().unwrap_or(if has_body { "POST" } else { "GET" })
     }
 }
 
 impl HttpCheck {
     pub(super) async fn probe(&self, reach: &Reach<'_>, timeout: Duration) -> Probed {
+        self.probe_with(reach, timeout, None).await.0
+    }
+
+    /// As [`HttpCheck::probe`], with cookies of earlier requests; returns also what was answered.
+    pub(super) async fn probe_with(
+        &self,
+        reach: &Reach<'_>,
+        timeout: Duration,
+        cookies: Option<&Cookies>,
+    ) -> (Probed, Vec<u8>) {
         let limit = self.timeout.map_or(timeout, Duration::from);
+        let nothing = |probed| (probed, Vec::new());
         let ask = match self.ask(reach.redactor) {
-            Ok(ask) => ask,
-            Err(reason) => return Probed::error(reason),
+            Ok(ask) => Ask { cookies: cookies.cloned(), ..ask },
+            Err(reason) => return nothing(Probed::error(reason)),
         };
         let phase = Phase::default();
         let began = Instant::now();
         let answered = match tokio::time::timeout(limit, exchange(self.from, reach.session, ask, &phase)).await {
             Ok(Ok(answered)) => answered,
-            Ok(Err(ExchangeError::Connect(error))) => return Probed::from_transport(&error),
+            Ok(Err(ExchangeError::Connect(error))) => return nothing(Probed::from_transport(&error)),
             Ok(Err(error)) => {
                 let seen = clean_line(error.to_string().as_bytes(), 200);
-                return if error.is_ours() { Probed::error(seen) } else { Probed::fail(seen) };
+                return nothing(if error.is_ours() { Probed::error(seen) } else { Probed::fail(seen) });
             }
-            Err(_) => return Probed::fail(format!("no answer within {}, while {}", Span(limit), phase.name())),
+            Err(_) => {
+                let seen = format!("no answer within {}, while {}", Span(limit), phase.name());
+                return nothing(Probed::fail(seen));
+            }
         };
-        self.judge(&answered, began.elapsed(), reach.redactor).await
+        (self.judge(&answered, began.elapsed(), reach.redactor).await, answered.body)
     }
 
     fn ask(&self, redactor: &Redactor) -> Result<Ask, String> {
@@ -213,6 +236,13 @@ impl HttpCheck {
             answer::fill_value(redactor, &mut value)?;
             body = value.to_string().into();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        } else if !self.form.is_empty() {
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            for (name, value) in &self.form {
+                form.append_pair(name, fill(value)?.reveal());
+            }
+            body = form.finish().into();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         }
         for (name, value) in &self.headers {
             let (name, value) = header_of(name, fill(value)?.reveal())?;
@@ -234,6 +264,7 @@ impl HttpCheck {
             },
             redirects: self.redirects.unwrap_or(0),
             read: self.min_bytes.unwrap_or(0),
+            cookies: None,
         })
     }
 

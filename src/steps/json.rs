@@ -43,7 +43,7 @@ pub(super) fn difference(document: &Value, expected: &Expected) -> Option<String
 }
 
 /// Finds a value: by JSON pointer, as a key that is there as it is written, or step by step at the dots.
-fn find<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
+pub(super) fn find<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
     if path.is_empty() || path.starts_with('/') {
         return document.pointer(path);
     }

@@ -205,6 +205,7 @@ impl Notify {
             trust: Trust::System,
             redirects: 0,
             read: 0,
+            cookies: None,
         };
         let phase = Phase::default();
         let answered = tokio::time::timeout(LIMIT, exchange(Side::Controller, reach.session, ask, &phase))

@@ -358,6 +358,32 @@ name = "It stays up"
 restarts = { run = "systemctl show -p NRestarts --value webapp" }
 "#,
     },
+    Example {
+        of: "ScenarioCheck",
+        note: "",
+        playbook: r#"hosts = "prod"
+vars = { probe-password = { secret = { env = "PROBE_PASSWORD" } } }
+
+[[check]]
+name = "A user gets a summary"
+timeout = "10s"
+
+[[check.scenario.requests]]
+name = "log in"
+http = { url = "http://localhost:3000/login", form = { user = "probe", password = "{{probe-password}}" }, redirects = 1 }
+
+[[check.scenario.requests]]
+name = "ask for a summary"
+http = { url = "http://localhost:3000/api/jobs", json-body = { video = 7 } }
+keep = { job = "id" }
+
+[[check.scenario.requests]]
+name = "see it done"
+http = { url = "http://localhost:3000/api/jobs/${job}", json = { status = "done" }, jq = ".summary | length > 0" }
+within = "2m"
+give-up = { status = "failed" }
+"#,
+    },
 ];
 
 /// What stands before the keys of a step kind, or of a part of one.

@@ -148,6 +148,8 @@ const PAGES: &[Page] = &[
             within("DiskCheck", "`disk`"),
             within("SshCheck", "`ssh`"),
             within("RestartsCheck", "`restarts`"),
+            within("ScenarioCheck", "`scenario`"),
+            within("ScenarioRequest", "Requests of a `scenario`"),
             within("Statuses", "HTTP statuses"),
         ],
         example: "",

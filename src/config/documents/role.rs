@@ -121,6 +121,9 @@ pub struct RoleCheck {
     /// How often the product was restarted: a count that may not grow during a soak.
     #[serde(default)]
     pub restarts: Option<crate::steps::RestartsCheck>,
+    /// HTTP requests in order, as a user would make them: log in, ask, wait for a job.
+    #[serde(default)]
+    pub scenario: Option<crate::steps::ScenarioCheck>,
     /// Try again until it passes; the last verdict counts. One try when left out. The baseline is never tried again.
     #[serde(default)]
     pub retry: Option<super::step::Retry>,
@@ -146,6 +149,7 @@ impl RoleCheck {
             ("disk", self.disk.is_some()),
             ("ssh", self.ssh.is_some()),
             ("restarts", self.restarts.is_some()),
+            ("scenario", self.scenario.is_some()),
         ];
         present.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
     }
@@ -164,6 +168,7 @@ impl RoleCheck {
             disk: self.disk.clone(),
             ssh: self.ssh.clone(),
             restarts: self.restarts.clone(),
+            scenario: self.scenario.clone(),
         }
     }
 }

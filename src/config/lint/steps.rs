@@ -118,7 +118,9 @@ impl Steps<'_, '_, '_> {
             match kinds.as_slice() {
                 [_] => self.action(&at, &mut Action::Check(check.to_check())),
                 [] if self.setting.source.is_damaged(&at) => {}
-                _ => self.kinds(&at, "check", &kinds, &["http", "tcp", "command", "disk", "ssh", "restarts"]),
+                _ => {
+                    self.kinds(&at, "check", &kinds, &["http", "tcp", "command", "disk", "ssh", "restarts", "scenario"])
+                }
             }
             self.plain(&at.key("name"), &check.name);
             if names.contains(&check.name.as_str()) {

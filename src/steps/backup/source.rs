@@ -29,7 +29,7 @@ pub struct PostgresSource {
     /// Port of the server. The client's own choice when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Password, as the template of a secret: `{{secret.database}}`.
+    /// Password: a variable that is a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
     /// What stands before each of `psql`, `pg_dump`, `pg_restore`, `createdb` and `dropdb`, for `sh`:
@@ -72,7 +72,7 @@ impl PostgresSource {
         if self.password.as_deref().is_some_and(|text| !text.contains("{{") && !Redactor::mentions_secret(text)) {
             problems.push(
                 Problem::new("postgres.password", "a password does not stand in a document")
-                    .hint("refer to a secret: `{{secret.database}}`"),
+                    .hint("name a variable that is a secret: `{{database-password}}`"),
             );
         }
         if self.password.is_some() && self.through.is_some() {
