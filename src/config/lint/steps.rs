@@ -119,7 +119,12 @@ impl Steps<'_, '_, '_> {
                 [_] => self.action(&at, &mut Action::Check(check.to_check())),
                 [] if self.setting.source.is_damaged(&at) => {}
                 _ => {
-                    self.kinds(&at, "check", &kinds, &["http", "tcp", "command", "disk", "ssh", "restarts", "scenario"])
+                    self.kinds(
+                        &at,
+                        "check",
+                        &kinds,
+                        &["http", "tcp", "command", "disk", "ssh", "restarts", "scenario"],
+                    );
                 }
             }
             self.plain(&at.key("name"), &check.name);
