@@ -133,11 +133,14 @@ pub struct Deadman {
     pub limit: Duration,
     /// Names of the variables, out of the segment's secrets, that the undo may see.
     pub secrets: Vec<String>,
+    /// The undo restarts the host: see [`SegmentStep::restarts`].
+    pub restarts: bool,
 }
 
 impl Deadman {
     pub(super) fn as_step(&self) -> SegmentStep {
-        SegmentStep::new(self.undo.clone(), self.program.clone(), self.limit).secrets(self.secrets.iter().cloned())
+        let step = SegmentStep::new(self.undo.clone(), self.program.clone(), self.limit);
+        SegmentStep { restarts: self.restarts, ..step.secrets(self.secrets.iter().cloned()) }
     }
 }
 
@@ -162,6 +165,9 @@ pub struct SegmentStep {
     pub outside: Option<Outside>,
     /// It takes itself back unless it is confirmed.
     pub deadman: Option<Deadman>,
+    /// It restarts the host: done only once the host has another boot id than at its start, failed when it still has
+    /// that one at the end of its limit, and under way in between, whatever its program's status. It travels alone.
+    pub restarts: bool,
 }
 
 impl SegmentStep {
@@ -176,6 +182,7 @@ impl SegmentStep {
             keep_of: None,
             outside: None,
             deadman: None,
+            restarts: false,
         }
     }
 
@@ -260,6 +267,8 @@ pub enum Ending {
     KilledByLimit,
     /// Stopped on request.
     Cancelled,
+    /// It was to restart the host, which still had the boot id of its start when its time was over.
+    NotRestarted,
     /// It ended, but something it started still runs. Hold; no undo beside it.
     Lingering { result: String },
     /// It may or may not have happened. Only its look, or a person, can say.

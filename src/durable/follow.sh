@@ -84,7 +84,7 @@ follow_one() {
       if [ -n "$RESULT" ]; then
         clock; seen=${seen:-$NOW}
         if { [ -e "$A/out.done" ] && [ -e "$A/err.done" ]; } || [ $((NOW - seen)) -ge 100 ]; then
-          if [ "$RESULT" != lost ] && { [ "$4" = yes ] || [ -e "$A/quiet" ]; }; then STATE=done
+          if [ "$RESULT" != lost ] && [ ! -e "$A/restarts" ] && { [ "$4" = yes ] || [ -e "$A/quiet" ]; }; then STATE=done
           elif [ $timed = yes ] || [ $is_over = yes ]; then judge "$A"; fi
         fi
       elif [ $is_over = yes ]; then judge "$A"
@@ -99,7 +99,7 @@ follow_one() {
           fi ;;
       esac
       case $STATE in
-        running | orphaned | lingering)
+        running | orphaned | lingering | restarting)
           if [ $timed = yes ]; then
             [ ! -s "$A/out" ] || relay "$1" out 3
             [ ! -s "$A/err" ] || relay "$1" err 4

@@ -98,6 +98,10 @@ impl HostSide {
             let reason = "it must be confirmed, so it travels alone";
             return Err(DurableError::BadProgram { attempt: step.attempt.to_string(), reason });
         }
+        if let Some(step) = segment.steps.iter().find(|step| step.restarts).filter(|_| segment.steps.len() > 1) {
+            let reason = "it restarts the host, so it travels alone";
+            return Err(DurableError::BadProgram { attempt: step.attempt.to_string(), reason });
+        }
         let undo = watched.map(|(_, deadman)| deadman.as_step());
         let names: Vec<String> = segment.steps.iter().chain(&undo).map(|step| step.attempt.to_string()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -128,6 +132,9 @@ impl HostSide {
                     check_program(&step.attempt, text)?;
                     script = put(script, &format!("{}/{file}", step.attempt), text);
                 }
+            }
+            if step.restarts {
+                script = put(script, &format!("{}/restarts", step.attempt), "yes\n");
             }
         }
         let token = lease.token.to_string();

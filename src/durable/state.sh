@@ -51,6 +51,7 @@ judge() {
     none) STATE=none; [ $HELD = no ] || STATE=pending; return ;;
     void) STATE=void; return ;;
   esac
+  if [ -e "$1/restarts" ] && [ $kind = run ] && judge_restart; then return; fi
   if [ $HELD = yes ]; then
     STATE=orphaned
     if [ -n "$RESULT" ]; then STATE=lingering
@@ -65,6 +66,22 @@ judge() {
   elif [ "$boot" != "$now" ]; then STATE=rebooted
   elif [ -n "$WHY" ]; then STATE=done RESULT=killed.$WHY
   fi
+}
+# Sets STATE for an attempt that restarts the host, where its boot id or its time decides; the rest is judged as ever.
+# Only another boot id than that of its start proves it. What ends its program well, or on the way down, proves nothing.
+judge_restart() {
+  case $RESULT in
+    closed.*) return 1 ;;
+    rc.0 | rc.129 | rc.1[345]? | lost) ordered=yes ;;
+    *) ordered=no; [ -n "$RESULT" ] || [ $HELD = yes ] || ordered=yes ;;
+  esac
+  if [ "$boot" != "$now" ]; then STATE=done RESULT=restarted; return 0; fi
+  [ $ordered = yes ] || return 1
+  # It travels alone, so that its time began with its wrapper; a hundred of the kernel's ticks are a second.
+  read -r up _ </proc/uptime
+  if [ "${up%.*}" -le $((began / 100 + ${rest##* } + 1)) ]; then STATE=restarting; return 0; fi
+  [ $HELD = no ] || return 1
+  STATE=done RESULT=not-restarted
 }
 # Sends signal $1 to every process that holds the lock file $2 open: the way to what left its group.
 signal_holders() {

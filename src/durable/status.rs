@@ -78,7 +78,8 @@ pub(super) fn state(word: &str, result: &str) -> Option<AttemptState> {
         "none" => AttemptState::NotStarted,
         "queued" => AttemptState::Queued,
         "pending" => AttemptState::Pending,
-        "running" => AttemptState::Running { orphaned: false },
+        // Of one that restarts the host, the program has ended and the host has not.
+        "running" | "restarting" => AttemptState::Running { orphaned: false },
         "orphaned" => AttemptState::Running { orphaned: true },
         "lingering" | "left" => AttemptState::Ended(Ending::Lingering { result: result.to_owned() }),
         "done" => AttemptState::Ended(ending(result)?),
@@ -93,7 +94,8 @@ pub(super) fn state(word: &str, result: &str) -> Option<AttemptState> {
 fn ending(result: &str) -> Option<Ending> {
     Some(match result.split_once('.').unwrap_or((result, "")) {
         ("unchanged", _) => Ending::Unchanged,
-        ("rc", "0") => Ending::Changed,
+        ("rc", "0") | ("restarted", _) => Ending::Changed,
+        ("not-restarted", _) => Ending::NotRestarted,
         ("rc", code) => Ending::Failed { status: code.parse().ok()? },
         ("look", code) => Ending::CannotTell { status: code.parse().ok()? },
         ("killed", "limit") => Ending::KilledByLimit,
@@ -149,6 +151,9 @@ mod tests {
             ("done", "killed.limit", ended(Ending::KilledByLimit)),
             ("lost", "lost", ended(Ending::Unknown { why: Doubt::Lost })),
             ("lingering", "rc.0", ended(Ending::Lingering { result: "rc.0".into() })),
+            ("restarting", "rc.0", Some(AttemptState::Running { orphaned: false })),
+            ("done", "restarted", ended(Ending::Changed)),
+            ("done", "not-restarted", ended(Ending::NotRestarted)),
             ("done", "rc.x", None),
             ("", "", None),
         ] {

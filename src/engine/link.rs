@@ -23,6 +23,8 @@ pub(super) struct Link {
     sudo_password: Option<Secret>,
     /// Until when the host is looked for even where it refuses us: it may be about to let us in again.
     patient: Option<Instant>,
+    /// It restarts, and is not looked for any longer than that.
+    restarts: bool,
 }
 
 /// Why there is no link.
@@ -87,6 +89,7 @@ impl Link {
             redactor,
             sudo_password,
             patient: None,
+            restarts: false,
         };
         let connected = link.connect(link.means.connect_within).await;
         let session = connected.map_err(|error| LinkError::Failed(to_failure(&error, host)))?;
@@ -130,7 +133,12 @@ impl Link {
 
     /// Looks for the host until then, should it be lost, also where it refuses us.
     pub(super) fn be_patient(&mut self, until: Option<Instant>) {
-        self.patient = until;
+        (self.patient, self.restarts) = (until, false);
+    }
+
+    /// Looks for the host until then and no longer, also where it refuses us: it is about to restart.
+    pub(super) fn expect_restart(&mut self, until: Instant) {
+        (self.patient, self.restarts) = (Some(until), true);
     }
 
     /// Records the loss and connects again with growing pauses.
@@ -159,7 +167,7 @@ impl Link {
                 }
                 Err(error) => {
                     let patient = self.patient.is_some_and(|until| Instant::now() + pause < until);
-                    let hopeless = error.class() != FailureClass::Unreachable;
+                    let hopeless = self.restarts || error.class() != FailureClass::Unreachable;
                     if !patient && (hopeless || since.elapsed() + pause >= FIND_AGAIN_WITHIN) {
                         return Err(LinkError::Failed(to_failure(&error, &self.host)));
                     }

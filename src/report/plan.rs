@@ -338,8 +338,9 @@ fn risks(plan: &Plan) -> Vec<String> {
     let unsure: Vec<_> = plan
         .hosts
         .iter()
-        .filter(|(_, host)| host.steps.iter().any(|step| !step.repeat_safe && step.effect != Effect::Read))
         .flat_map(|(_, host)| host.steps.iter().filter(|step| !step.repeat_safe && step.effect != Effect::Read))
+        // Of a restart the host's boot id tells.
+        .filter(|step| !step.action.restarts_host())
         .map(|step| format!("`{}`", cell(&step.name)))
         .collect::<BTreeSet<_>>()
         .into_iter()

@@ -20,6 +20,7 @@ mod notify;
 mod outside;
 mod probe_command;
 mod probe_ssh;
+mod reboot;
 mod replace;
 mod restarts;
 mod restore;
@@ -60,6 +61,7 @@ pub use notify::{Notify, NotifyFailure};
 pub use outside::Outside;
 pub use probe_command::CommandCheck;
 pub use probe_ssh::SshCheck;
+pub use reboot::Reboot;
 pub use restarts::RestartsCheck;
 pub use restore::Restore;
 pub use scenario::ScenarioCheck;
@@ -83,6 +85,7 @@ pub enum Action {
     Notify(Notify),
     Backup(Backup),
     Restore(Restore),
+    Reboot(Reboot),
 }
 
 impl Action {
@@ -98,6 +101,7 @@ impl Action {
             Self::Notify(kind) => kind,
             Self::Backup(kind) => kind,
             Self::Restore(kind) => kind,
+            Self::Reboot(kind) => kind,
         }
     }
 
@@ -113,6 +117,7 @@ impl Action {
             Self::Notify(kind) => kind,
             Self::Backup(kind) => kind,
             Self::Restore(kind) => kind,
+            Self::Reboot(kind) => kind,
         }
     }
 
@@ -129,7 +134,13 @@ impl Action {
             Self::Notify(_) => "notify",
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
+            Self::Reboot(_) => "reboot",
         }
+    }
+
+    /// Whether the host is gone for a while with the step, and comes back as another boot.
+    pub fn restarts_host(&self) -> bool {
+        matches!(self, Self::Reboot(_))
     }
 }
 
@@ -265,6 +276,8 @@ pub struct HostProgram {
     /// Whose directory `$LONGSHORE_STEP_DIR` is, where not the step's own: a rollback runs the undo of a
     /// finished run's step with what that step kept.
     pub keep_of: Option<KeptBy>,
+    /// `act` restarts the host: not its status, but the host's next boot id says that it is done.
+    pub restarts: bool,
     /// What it starts outside of its own processes. `act` sees `$LONGSHORE_WORK` to name it by.
     pub outside: Option<Box<Outside>>,
 }

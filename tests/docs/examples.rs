@@ -272,6 +272,28 @@ latest = { folder = "/srv/backups/app", name = "app", until = "2026-11-13" }
 postgres = { database = "app", user = "app", dir = "/srv/app", through = "docker compose exec -T db" }
 "#,
     },
+    Example {
+        of: "Reboot",
+        note: "The order is given once, whatever dies meanwhile. Done: the host runs under another boot id than before the \
+               step; a lost connection alone proves nothing. The step's `timeout` is how long the host may be away; a host \
+               that is not back by then is unreachable, and one that still has its old boot id has failed. Steps of other \
+               runs that a restart cuts end as unknown. When the host answers, its services may still be \
+               starting: `wait` for them. See [durability](../durability.md#restarts-that-are-meant).",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Restart into the new kernel"
+become = "root"
+timeout = "10m"
+downtime = "begins"
+reboot = { only-if = "test -e /run/reboot-required" }
+
+[[steps]]
+name = "Its services are up"
+downtime = "ends"
+wait = { until = { command = "! systemctl is-system-running | grep -q starting" }, within = "5m" }
+"#,
+    },
 ];
 
 /// Keys of steps that are worth an example of their own.
@@ -423,9 +445,10 @@ fn every_kind_of_step_has_an_example() {
         Action::Notify(_) => "Notify",
         Action::Backup(_) => "Backup",
         Action::Restore(_) => "Restore",
+        Action::Reboot(_) => "Reboot",
     };
     for (example, action) in STEPS.iter().zip(&shown) {
         assert_eq!(name(action), example.of, "the example of `{}` is of another kind", example.of);
     }
-    assert_eq!(shown.len(), 10);
+    assert_eq!(shown.len(), 11);
 }

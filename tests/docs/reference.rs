@@ -131,6 +131,7 @@ const PAGES: &[Page] = &[
             within("RestoreCommand", "`command` of `restore`"),
             within("Keep", "`keep` of `backup`"),
             within("Encrypt", "`encrypt` of `backup`"),
+            within("Reboot", "`reboot`"),
         ],
         example: "",
     },

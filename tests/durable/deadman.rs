@@ -21,7 +21,8 @@ fn watched(host: &Host, act: &str, within: Duration) -> Segment {
     let trace = host.place("trace");
     let mut segment = segment("s", [("cut", format!("echo act >>{trace}; {act}").as_str())]);
     let program = format!("echo undo >>{trace}; echo taken back; sleep 0.1; echo undone >>{trace}");
-    segment.steps[0].deadman = Some(Deadman { within, undo: undo(), program, limit: LIMIT, secrets: Vec::new() });
+    segment.steps[0].deadman =
+        Some(Deadman { within, undo: undo(), program, limit: LIMIT, secrets: Vec::new(), restarts: false });
     segment
 }
 

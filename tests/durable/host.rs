@@ -59,8 +59,29 @@ pub struct Host {
     hooks: Mutex<HashMap<String, String>>,
     /// Shell text that a login runs first: what profiles print, resource limits, another boot id.
     login: Mutex<String>,
-    /// What to mount before each login, in a namespace of its own.
-    namespace: Mutex<Option<String>>,
+    /// The boot that it is in; `None` before it was restarted.
+    boot: Mutex<Option<Boot>>,
+    boots: std::sync::atomic::AtomicU32,
+}
+
+/// What a login needs to be in another boot than this machine's.
+struct Boot {
+    /// Seconds by which its uptime differs.
+    offset: i64,
+    mount: String,
+}
+
+impl Boot {
+    /// Runs the words that are added to it in namespaces of their own.
+    fn command(&self) -> std::process::Command {
+        let mut command = std::process::Command::new("/usr/bin/unshare");
+        let offset = self.offset.to_string();
+        command.args(["--mount", "--time", "--boottime", &offset, "--monotonic", &offset, "--fork", "--kill-child"]);
+        // The host's own folder may have nothing to mount by.
+        let text = format!("path=$PATH; PATH=/usr/bin:/bin; {} && PATH=$path && exec \"$0\" \"$@\"", self.mount);
+        command.args(["/bin/sh", "-c", &text]);
+        command
+    }
 }
 
 impl Host {
@@ -96,7 +117,8 @@ impl Host {
             shell,
             hooks: Mutex::default(),
             login: Mutex::default(),
-            namespace: Mutex::default(),
+            boot: Mutex::default(),
+            boots: std::sync::atomic::AtomicU32::default(),
         })
     }
 
@@ -148,22 +170,34 @@ impl Host {
 
     /// Has every login from now on see a mount of its own; `false` where this machine cannot.
     pub fn mounts(&self, mount: &str) -> bool {
-        let mut tried = std::process::Command::new("unshare");
-        let able =
-            tried.args(["-m", "sh", "-c", mount]).stderr(Stdio::null()).status().is_ok_and(|done| done.success());
-        if able {
-            *self.namespace.lock().expect("namespace") = Some(mount.to_owned());
+        self.boot_into(Boot { offset: 0, mount: mount.to_owned() })
+    }
+
+    /// Restarts the host: nothing of it lives on, its boot id is another, and it counts its time anew; `false` where
+    /// this machine cannot.
+    pub fn restart(&self) -> bool {
+        self.kill_all();
+        let number = self.boots.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let file = self.dir.path().join("boot-id");
+        std::fs::write(&file, format!("00000000-0000-4000-8000-{number:012}\n")).expect("boot id");
+        let uptime = std::fs::read_to_string("/proc/uptime").expect("uptime");
+        let up: i64 = uptime.split('.').next().and_then(|seconds| seconds.parse().ok()).expect("seconds");
+        let mount = format!("mount --bind {} /proc/sys/kernel/random/boot_id", file.display());
+        // It has been up for some seconds when it lets anybody in.
+        let able = self.boot_into(Boot { offset: 20 - up, mount });
+        if !able {
+            skipped("no namespaces here, so no other boot id");
         }
         able
     }
 
-    /// Gives the host another boot id from now on, as a restart does; `false` where this machine cannot.
-    pub fn restart(&self) -> bool {
-        self.kill_all();
-        let other = self.dir.path().join("boot-id");
-        std::fs::write(&other, "00000000-0000-4000-8000-000000000000\n").expect("boot id");
-        let mount = format!("mount --bind {} /proc/sys/kernel/random/boot_id", other.display());
-        self.mounts(&mount)
+    fn boot_into(&self, boot: Boot) -> bool {
+        let able = boot.command().args(["/bin/true"]).stderr(Stdio::null()).status();
+        let able = able.is_ok_and(|status| status.success());
+        if able {
+            *self.boot.lock().expect("boot") = Some(boot);
+        }
+        able
     }
 
     /// Lines of a file below the host's directory.
@@ -263,16 +297,9 @@ impl Session for Link {
         for (name, value) in &exec.secrets {
             let _ = writeln!(variables, "export {name}={}", longshore::model::quote(value.reveal()));
         }
-        let namespace = self.host.namespace.lock().expect("namespace").clone();
-        let mut command = match namespace {
-            Some(mount) => {
-                let mut command = Command::new("/usr/bin/unshare");
-                command.args([
-                    "-m",
-                    "/bin/sh",
-                    "-c",
-                    &format!("{}{mount} && exec \"$0\" \"$@\"", "PATH=/usr/bin:/bin "),
-                ]);
+        let mut command = match &*self.host.boot.lock().expect("boot") {
+            Some(boot) => {
+                let mut command = Command::from(boot.command());
                 command.arg(self.host.shell.path());
                 command
             }

@@ -14,5 +14,6 @@ mod links;
 mod outside;
 mod places;
 mod play;
+mod restarts;
 mod rounds;
 mod segments;

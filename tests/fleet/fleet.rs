@@ -188,7 +188,7 @@ impl Fleet {
             }
             let words = text_of(&entry.path().join("cmdline")).replace('\0', " ");
             let marked = text_of(&entry.path().join("environ")).split('\0').any(|variable| variable == mark);
-            let is_listener = words.starts_with("sshd: /usr/sbin/sshd") || words.starts_with("/usr/sbin/sshd");
+            let is_listener = words.contains("/usr/sbin/sshd -D");
             if marked || (words.contains(folder.as_ref()) && !is_listener) {
                 found.push(format!("{name} {words}"));
             }

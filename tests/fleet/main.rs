@@ -17,6 +17,7 @@ mod interrupt;
 mod people;
 mod plans;
 mod prefetch;
+mod restart;
 mod rollback;
 mod rollout;
 #[path = "../ssh/sshd.rs"]

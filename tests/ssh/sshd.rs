@@ -203,29 +203,22 @@ impl Builder<'_> {
         let log = self.lab.path(&format!("{name}.log"));
         let mut words = self.wrapper;
         words.push("/usr/sbin/sshd".to_owned());
-        let child = Command::new(&words[0])
-            .args(&words[1..])
-            .args(["-D", "-f"])
-            .arg(config)
-            .arg("-E")
-            .arg(&log)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("sshd starts");
-        let mut sshd = Sshd { child, address, port, key, log, authorized };
-        let until = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect((sshd.address.as_str(), port)).is_err() {
-            let ended = sshd.child.try_wait().expect("a child");
-            assert!(ended.is_none() && Instant::now() < until, "sshd does not listen ({ended:?}): {}", sshd.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        words.extend(["-D", "-f"].map(str::to_owned));
+        words.extend([config, PathBuf::from("-E"), log.clone()].map(|word| word.display().to_string()));
+        let mut sshd = Sshd { child: spawn(&words), words, address, port, key, log, authorized };
+        sshd.listens();
         sshd
     }
+}
+
+fn spawn(words: &[String]) -> Child {
+    Command::new(&words[0]).args(&words[1..]).stdin(Stdio::null()).spawn().expect("sshd starts")
 }
 
 /// A running sshd.
 pub struct Sshd {
     child: Child,
+    words: Vec<String>,
     pub address: String,
     pub port: u16,
     key: PathBuf,
@@ -281,6 +274,22 @@ impl Sshd {
             if let (true, Ok(id)) = (parent == Some(self.child.id()), id) {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL);
             }
+        }
+    }
+
+    /// Starts it again after [`Sshd::stop`], as it was, and waits until it listens.
+    #[allow(dead_code, reason = "for the tests of whole fleets")]
+    pub fn start_again(&mut self) {
+        self.child = spawn(&self.words);
+        self.listens();
+    }
+
+    fn listens(&mut self) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect((self.address.as_str(), self.port)).is_err() {
+            let ended = self.child.try_wait().expect("a child");
+            assert!(ended.is_none() && Instant::now() < until, "sshd does not listen ({ended:?}): {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 

@@ -14,7 +14,7 @@ use serde::{
 use super::releases::ReleaseKind;
 use crate::{
     model::{Downtime, Effect, Span},
-    steps::{Action, Backup, Check, Command, Env, Fetch, File, Notify, Restore, Script, Wait},
+    steps::{Action, Backup, Check, Command, Env, Fetch, File, Notify, Reboot, Restore, Script, Wait},
 };
 
 /// A step. Exactly one of the kinds (`verb`, `command`, `script`, ...) must be there.
@@ -46,6 +46,8 @@ pub struct StepDoc {
     pub backup: Option<Backup>,
     /// Puts saved data back, and keeps what it replaces.
     pub restore: Option<Restore>,
+    /// Restarts the host, and waits until it is back.
+    pub reboot: Option<Reboot>,
 
     /// What the step does to the host. That of its kind when left out.
     pub effect: Option<Effect>,
@@ -108,6 +110,7 @@ impl StepDoc {
             ("notify", self.notify.is_some()),
             ("backup", self.backup.is_some()),
             ("restore", self.restore.is_some()),
+            ("reboot", self.reboot.is_some()),
         ];
         present.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
     }
@@ -131,6 +134,7 @@ impl StepDoc {
             .or_else(|| self.notify.clone().map(Action::Notify))
             .or_else(|| self.backup.clone().map(Action::Backup))
             .or_else(|| self.restore.clone().map(Action::Restore))
+            .or_else(|| self.reboot.clone().map(Action::Reboot))
     }
 }
 

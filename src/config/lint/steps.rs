@@ -145,7 +145,8 @@ impl Steps<'_, '_, '_> {
             [] if source.is_damaged(at) => {}
             _ => {
                 let all = [
-                    "verb", "command", "script", "file", "fetch", "env", "check", "wait", "notify", "backup", "restore",
+                    "verb", "command", "script", "file", "fetch", "env", "check", "wait", "notify", "backup",
+                    "restore", "reboot",
                 ];
                 self.kinds(at, "step", &kinds, &all);
             }
@@ -175,6 +176,9 @@ impl Steps<'_, '_, '_> {
         if step.repeat_safe == Some(false) && step.effect == Some(Effect::Read) {
             let message = "a step with the effect `read` changes nothing, and so may be repeated";
             self.found.error(source.key_place(&at.key("repeat-safe")), message, None);
+        }
+        if action.as_ref().is_some_and(Action::restarts_host) {
+            self.restarts_once(at, step);
         }
         if step.undo.is_some() && step.no_undo.is_some() {
             let message = "a step with an `undo` has no reason for having none";
@@ -212,6 +216,19 @@ impl Steps<'_, '_, '_> {
                 let at = item(source, &list, index);
                 self.step(&at, step, &[], true);
             }
+        }
+    }
+
+    /// No host is restarted twice because nobody heard of the first time.
+    fn restarts_once(&mut self, at: &KeyPath, step: &StepDoc) {
+        let says_so = [
+            ("repeat-safe", step.repeat_safe == Some(true)),
+            ("effect", step.effect.is_some_and(|effect| effect != Effect::Code)),
+        ];
+        for (key, _) in says_so.into_iter().filter(|(_, there)| *there) {
+            let message = format!("`{key}` cannot be that of a step which restarts the host");
+            let hint = "take it out: the host is restarted once, and it is known when that is done".to_owned();
+            self.found.error(self.setting.source.key_place(&at.key(key)), message, Some(hint));
         }
     }
 

@@ -207,8 +207,11 @@ impl Turn<'_> {
         let steps = &self.of.steps[first..];
         let together = steps.iter().take(MOST_STEPS).enumerate().take_while(|(offset, step)| {
             let Work::Host(program) = step.work() else { return false };
-            // A step that is tried again, must be confirmed, needs a file first or relies on a receipt begins a segment of its own.
-            let alone = |step: &PlannedStep| step.retry.is_some() || step.confirm_within.is_some();
+            // A step that is tried again, must be confirmed, restarts the host, needs a file first or relies on a receipt begins
+            // a segment of its own.
+            let alone = |step: &PlannedStep| {
+                step.retry.is_some() || step.confirm_within.is_some() || step.action.restarts_host()
+            };
             let apart = alone(step) || program.upload.is_some() || !step.requires.is_empty();
             *offset == 0 || (!apart && !alone(&steps[0]) && step.run_as == steps[0].run_as)
         });

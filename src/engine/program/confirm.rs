@@ -71,6 +71,7 @@ impl Worker {
             within,
             undo: Attempt::undo(step.id.clone(), used + 1),
             secrets: secrets_named(&program.act),
+            restarts: program.restarts,
             program: program.act,
             limit: undo.timeout.0,
         })

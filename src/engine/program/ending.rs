@@ -27,6 +27,13 @@ pub(in crate::engine) fn outcome(ending: &Ending, output: &[String]) -> Option<(
         }
         Ending::KilledByLimit => failed(FailureClass::TimedOut, "it was stopped at its time limit".to_owned()),
         Ending::Cancelled => failed(FailureClass::Step, "it was cancelled".to_owned()),
+        Ending::NotRestarted => {
+            let failure = Failure::new(FailureClass::TimedOut, "the host did not restart in time")
+                .because("it still has the boot id that it had before the step")
+                .hint("look on the host at what holds the restart up (`systemctl list-jobs`); should it restart later, `longshore retry --failed` does not restart it again")
+                .output(output.to_vec());
+            Some((StepOutcome::Failed { failure }, Start::Begun))
+        }
         Ending::FoundNotDone => failed(FailureClass::Step, "it was found not done".to_owned()),
         Ending::Lingering { result } => {
             let failure = Failure::new(FailureClass::Unknown, format!("it ended ({result}), but something it started still runs"))
@@ -84,6 +91,20 @@ pub(super) fn not_durable(reason: &str) -> Failure {
     Failure::new(FailureClass::Refused, "the host cannot keep a step from running twice")
         .because(reason)
         .hint("say `repeat-safe = true` on the step if running it twice does no harm, or `state-dir` in the inventory")
+}
+
+/// A host that was told to restart was not found again within the step's time.
+pub(super) fn did_not_come_back(error: LinkError, step: &PlannedStep) -> Stopped {
+    match error {
+        LinkError::Ledger(error) => Stopped::Ledger(error),
+        LinkError::Failed(failure) => {
+            let what = format!("it was told to restart and could not be reached again within {}", step.timeout);
+            let mut away = Failure::new(FailureClass::Unreachable, what).because(failure.message);
+            away.causes.extend(failure.causes);
+            let away = away.hint("look at its console; once it can be reached, `longshore retry --unreached` goes on behind the restart, which is not repeated");
+            Stopped::Ended(HostOutcome::Unreachable, Some(away))
+        }
+    }
 }
 
 /// The host was not found again in the middle of a step, which goes on without us.

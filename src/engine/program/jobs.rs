@@ -8,7 +8,7 @@ use super::{
     Start, Worker,
     channel::MOST_CONNECTIONS,
     confirm::undo_program,
-    ending::{left_under_way, outcome, unless_refused},
+    ending::{did_not_come_back, left_under_way, outcome, unless_refused},
     tell::{LastLine, hidden, hidden_receipt, kept_lines, secrets_in, secrets_named},
 };
 use crate::{
@@ -16,7 +16,12 @@ use crate::{
         Attempt, Deadman, Doubt, DurableError, Ending, Following, Outside, Refusal, Segment, SegmentStep, StepEnd,
         StepNews,
     },
-    engine::{Stop, hold::Manner, host::Stopped, link::Link},
+    engine::{
+        Stop,
+        hold::Manner,
+        host::Stopped,
+        link::{Link, LinkError},
+    },
     event::{Happening, SentStep},
     model::{Failure, FailureClass, HostOutcome, Receipt, Span, StepOutcome},
     plan::PlannedStep,
@@ -39,6 +44,11 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// How the host's turn ends when it is not found again in the middle of it.
+    fn left(&self, error: LinkError) -> Stopped {
+        if self.program.restarts { did_not_come_back(error, self.step) } else { left_under_way(error, self.step) }
+    }
+
     /// Whether its end is known only once it was confirmed, or was not.
     fn must_be_confirmed(&self) -> bool {
         !self.is_undo && self.step.confirm_within.is_some() && undo_program(self.step).is_some()
@@ -161,13 +171,15 @@ impl Worker {
             // It may lock us out, until the host takes it back.
             let limits = jobs[0].step.timeout.0 + 2 * within.0;
             link.be_patient(Some(Instant::now() + limits));
+        } else if jobs[0].program.restarts {
+            link.expect_restart(Instant::now() + jobs[0].step.timeout.0);
         }
         let mut idle: Option<(usize, Span)> = None;
         let _follows = self.holds.follows();
         loop {
             let session = match link.session().await {
                 Ok(session) => session,
-                Err(error) if attach => return Err(left_under_way(error, jobs[0].step)),
+                Err(error) if attach => return Err(jobs[0].left(error)),
                 Err(error) => return Err(error.into()),
             };
             self.holds.reconnected(&session);
@@ -247,7 +259,9 @@ impl Worker {
                 self.tell(&jobs, news, (attached || fenced, idle), &mut ends, &mut begun, link).await?;
             }
             let heard = heard.lock().is_ok_and(|heard| heard.0);
-            doubts = if heard { 0 } else { doubts + 1 };
+            // A host on its way down lets in and cuts off, as often as it likes.
+            let going_down = jobs[0].program.restarts && matches!(result, Err(DurableError::Transport(_)));
+            doubts = if heard || going_down { 0 } else { doubts + 1 };
             match result {
                 Ok(_) => {
                     if fenced {
@@ -266,7 +280,7 @@ impl Worker {
                     if let DurableError::Transport(lost) = &error
                         && let Err(error) = link.find_again(lost).await
                     {
-                        return Err(left_under_way(error, jobs[0].step));
+                        return Err(jobs[0].left(error));
                     }
                 }
                 Err(error) => {
@@ -290,6 +304,13 @@ impl Worker {
                     ends[index] = Some(self.finished_unless_confirmed(&jobs[index], end, Vec::new(), None).await?);
                     break;
                 }
+            }
+        }
+        if jobs[0].program.restarts {
+            link.be_patient(None);
+            if ends[0].as_ref().is_some_and(|end| end.outcome == StepOutcome::Changed) {
+                // Our lease outlived the host's restart for a while only, and may be another's by now.
+                self.holds.assert(link, &means).await?;
             }
         }
         Ok(ends.into_iter().map_while(|end| end).collect())
@@ -445,5 +466,6 @@ fn segment_step(job: &Job<'_>) -> SegmentStep {
     let outside = job.program.outside.as_ref();
     step.outside = outside.map(|outside| Outside { alive: outside.alive.clone(), stop: outside.stop.clone() });
     step.deadman.clone_from(&job.deadman);
+    step.restarts = job.program.restarts;
     step.secrets(secrets_named(&texts)).keep_of(job.program.keep_of.clone())
 }

@@ -147,8 +147,11 @@ impl Worker {
             Some(AttemptState::Ended(Ending::Changed | Ending::Unchanged | Ending::FoundDone)) => Some(true),
             Some(AttemptState::Ended(Ending::FoundNotDone | Ending::Void)) => Some(false),
             Some(AttemptState::Ended(
-                ending
-                @ (Ending::Failed { .. } | Ending::CannotTell { .. } | Ending::KilledByLimit | Ending::Cancelled),
+                ending @ (Ending::Failed { .. }
+                | Ending::CannotTell { .. }
+                | Ending::KilledByLimit
+                | Ending::Cancelled
+                | Ending::NotRestarted),
             )) => {
                 let (outcome, _) = outcome(&ending, &[]).expect("it has a result");
                 self.found(step, &attempt, false, "the host knows its result now").await?;

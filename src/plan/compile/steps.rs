@@ -102,6 +102,10 @@ impl Compiler<'_> {
                 );
             }
             step.unprotected = doc.unprotected.clone().or_else(|| step.unprotected.take());
+            if step.action.restarts_host() && step.repeat_safe {
+                self.complain(None, format!("step `{}` restarts the host, so it may not run twice", step.name)).hint =
+                    Some("leave `repeat-safe` and `effect` of its verb out".to_owned());
+            }
         }
         mark_downtime(&mut into[first..], doc.downtime);
     }
