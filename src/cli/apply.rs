@@ -1,6 +1,6 @@
 //! `apply`: do what a plan says.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{
     Global, OutputFormat, approve,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     engine::{self, Means, Mode, Windows},
-    model::ExitCode,
+    model::{Approval, ExitCode, HostName},
     plan::{Plan, Purpose},
     report::{self, Detail, words},
 };
@@ -53,7 +53,7 @@ pub(super) struct Args {
     #[command(flatten)]
     windows: windows::Args,
 
-    /// Do not ask before a playbook is applied
+    /// Do not ask before a playbook is applied. What cannot be taken back is asked about all the same
     #[arg(short, long)]
     yes: bool,
 }
@@ -91,7 +91,13 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
     if plan.purpose == Purpose::Rollback {
         return rollback::apply(&root, plan, mode, &args.approvals, global, screen).await;
     }
-    carry_out(&root, plan, mode, args.windows.windows()?, global, screen).await
+    let approved = match mode {
+        Mode::Apply => {
+            approve::all(&plan, plan.hosts.keys().map(|host| (host, &[][..])), &args.approvals, screen).await?
+        }
+        Mode::Look { .. } => BTreeMap::new(),
+    };
+    carry_out(&root, plan, approved, mode, args.windows.windows()?, global, screen).await
 }
 
 /// Nothing is changed before what the releases ask of a person was read; looking is free.
@@ -103,6 +109,7 @@ async fn read_first(plan: Plan, args: &Args, screen: &Screen) -> Result<Plan, Cl
 pub(super) async fn carry_out(
     root: &std::path::Path,
     plan: Plan,
+    approved: BTreeMap<HostName, Approval>,
     mode: Mode,
     windows: Windows,
     global: &Global,
@@ -118,8 +125,8 @@ pub(super) async fn carry_out(
         show: Show::Everything,
     };
     let text = serde_json::to_string(&*plan).expect("a plan is plain data");
-    let ran =
-        workshop.run(&text, about, |means| engine::apply(Arc::clone(&plan), mode, Means { windows, ..means })).await?;
+    let run = |means| engine::apply_approved(Arc::clone(&plan), approved, mode, Means { windows, ..means });
+    let ran = workshop.run(&text, about, run).await?;
     if screen.format == OutputFormat::Human {
         let page = screen.page();
         if let Mode::Look { .. } = mode {

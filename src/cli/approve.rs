@@ -1,6 +1,9 @@
 //! Approvals: a person's word for what is never done by default, typed at the terminal or in a file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -8,7 +11,8 @@ use serde::Deserialize;
 use super::{error::CliError, prompt, run::owner, screen::Screen};
 use crate::{
     engine::Backup,
-    model::{Approval, HostName, clean_line},
+    model::{Approval, HostName, Version, clean_line},
+    plan::{Asked, HostPlan, NeedsApproval, Plan, PlannedStep},
     report::words,
 };
 
@@ -33,11 +37,16 @@ struct Approvals {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Approve {
     host: HostName,
-    /// `restore` or `rollback`.
+    /// `irreversible`, `restore` or `rollback`.
     action: String,
     /// When the backup was made that is put back, to the second.
     #[serde(default)]
     backup: Option<Timestamp>,
+    /// The steps that nothing takes back, and the version to which they lead.
+    #[serde(default)]
+    steps: Vec<String>,
+    #[serde(default)]
+    to: Option<Version>,
     /// Who approves it.
     by: String,
 }
@@ -45,8 +54,7 @@ struct Approve {
 /// What a person is asked to approve on one host.
 pub(super) struct Question<'a> {
     pub(super) host: &'a HostName,
-    pub(super) action: &'static str,
-    pub(super) backup: Option<Timestamp>,
+    pub(super) needed: NeedsApproval,
     /// What is known, in whole lines: the backup's time and age, what would be lost.
     pub(super) facts: Vec<String>,
 }
@@ -67,7 +75,7 @@ impl<'a> Approver<'a> {
         let file = toml::from_str(&text).map_err(|error| {
             CliError::with_hint(
                 format!("`{}` is no file of approvals: {}", path.display(), error.message()),
-                "each is a table: `[[approve]]` with `host`, `action`, `backup` and `by`",
+                "each is a table: `[[approve]]` with `host`, `action`, `by`, and `backup` or `steps` and `to`",
             )
         })?;
         Ok(Self { file, path: Some(path), screen })
@@ -75,37 +83,112 @@ impl<'a> Approver<'a> {
 
     /// Returns the approval of what is asked, or an error that says what is missing.
     pub(super) async fn ask(&self, question: Question<'_>) -> Result<Approval, CliError> {
-        let Question { host, action, backup, facts } = question;
+        let Question { host, needed, facts } = question;
+        let NeedsApproval { action, backup, steps, to } = needed;
         let second = |at: Option<Timestamp>| at.map(Timestamp::as_second);
-        let given = self
-            .file
-            .approve
-            .iter()
-            .find(|given| given.host == *host && given.action == action && second(given.backup) == second(backup));
+        let given = self.file.approve.iter().find(|given| {
+            given.host == *host
+                && given.action == action
+                && second(given.backup) == second(backup)
+                && given.steps == steps
+                && given.to == to
+        });
+        let approval = |by: String, how: &str| Approval {
+            action: action.to_owned(),
+            by,
+            how: how.to_owned(),
+            backup,
+            steps: steps.clone(),
+            to: to.clone(),
+        };
         if let Some(given) = given {
-            return Ok(Approval { action: action.to_owned(), by: given.by.clone(), how: "file".to_owned(), backup });
+            return Ok(approval(given.by.clone(), "file"));
         }
         let lines = facts.iter().fold(String::new(), |lines, fact| lines + "  " + fact + "\n");
+        let what = match action {
+            "irreversible" => format!("what cannot be taken back on {host}"),
+            _ => format!("{action} of {host}"),
+        };
         if self.path.is_some() || !self.screen.can_ask {
-            let at = backup.map(|at| format!(", backup = \"{at:.0}\"")).unwrap_or_default();
-            let what = match self.path {
-                Some(path) => format!("`{}` does not approve to {action} {host}", path.display()),
-                None => format!("nobody can be asked here whether to {action} {host}, and the default is no"),
+            let mut keys = format!("host = \"{host}\", action = \"{action}\"");
+            keys.extend(backup.map(|at| format!(", backup = \"{at:.0}\"")));
+            if !steps.is_empty() {
+                let quoted: Vec<_> = steps.iter().map(|step| toml::Value::from(step.as_str()).to_string()).collect();
+                keys.push_str(&format!(", steps = [{}]", quoted.join(", ")));
+            }
+            keys.extend(to.as_ref().map(|to| format!(", to = \"{to}\"")));
+            let message = match self.path {
+                Some(path) => format!("`{}` does not approve {what}", path.display()),
+                None => format!("nobody can be asked here to approve {what}, and the default is no"),
             };
             return Err(CliError::Refused {
-                message: format!("{what}\n{}", lines.trim_end()),
+                message: format!("{message}\n{}", lines.trim_end()),
                 hint: Some(format!(
-                    "ask at a terminal, or `--approvals FILE` with `approve = [{{ host = \"{host}\", action = \"{action}\"{at}, by = \"NAME\" }}]`"
+                    "ask at a terminal, or `--approvals FILE` with `approve = [{{ {keys}, by = \"NAME\" }}]`"
                 )),
             });
         }
         self.screen.tell(&format!("\n{host}: {action}\n{lines}"));
         let question = "Type the host's name to approve this, anything else to leave it: ".to_owned();
         if prompt::typed(question).await?.as_deref() == Some(host.as_str()) {
-            return Ok(Approval { action: action.to_owned(), by: owner(), how: "typed".to_owned(), backup });
+            return Ok(approval(owner(), "typed"));
         }
-        Err(CliError::Refused { message: format!("{action} of {host} was not approved; nothing was done"), hint: None })
+        Err(CliError::Refused { message: format!("{what} was not approved; nothing was done"), hint: None })
     }
+}
+
+/// Asks for the approval of every one of these hosts that needs one and has none, before anything is begun.
+pub(super) async fn all(
+    plan: &Plan,
+    hosts: impl IntoIterator<Item = (&HostName, &[Approval])>,
+    args: &ApprovalArgs,
+    screen: &Screen,
+) -> Result<BTreeMap<HostName, Approval>, CliError> {
+    let approver = Approver::new(args, screen)?;
+    let mut approved = BTreeMap::new();
+    for (host, given) in hosts {
+        let refused = plan
+            .hosts
+            .get(host)
+            .is_some_and(|of| of.refused.as_ref().is_some_and(|refused| refused.asked == Asked::Yes));
+        let Some(needed) =
+            plan.approval(host).filter(|needed| !refused && !given.iter().any(|given| needed.is_given_by(given)))
+        else {
+            continue;
+        };
+        let facts = facts(host, &plan.hosts[host], &needed);
+        approved.insert(host.clone(), approver.ask(Question { host, needed, facts }).await?);
+    }
+    Ok(approved)
+}
+
+/// What a person should know before approving.
+fn facts(host: &HostName, of: &HostPlan, needed: &NeedsApproval) -> Vec<String> {
+    let names = |steps: &mut dyn Iterator<Item = &PlannedStep>| {
+        words::and(&steps.map(|step| format!("`{}`", step.name)).collect::<Vec<_>>())
+    };
+    let Some(rollback) = &of.rollback else {
+        let path = match (&of.found, &needed.to) {
+            (Some(found), Some(to)) => vec![format!("path: {found} to {to}")],
+            (None, Some(to)) => vec![format!("path: to {to}")],
+            (_, None) => Vec::new(),
+        };
+        let steps: Vec<_> = needed.steps.iter().map(|step| format!("`{step}`")).collect();
+        let steps = format!("cannot be taken back: {}, by no undo, rollback or restore", words::and(&steps));
+        return path.into_iter().chain([steps]).collect();
+    };
+    let mut facts = vec![format!("why: {}", rollback.why)];
+    let backup = rollback.receipts.iter().find(|kept| Some(kept.ended) == rollback.backup);
+    let Some(kept) = backup else {
+        let mut steps = of.steps.iter().filter(|step| step.effect.passes_no_return());
+        facts.push(format!("changes data: {}", names(&mut steps)));
+        return facts;
+    };
+    let backup = Backup { step: kept.step.clone(), receipt: kept.receipt.clone(), ended: kept.ended };
+    let mut copies = of.steps.iter().filter(|step| rollback.copies.contains(&step.id));
+    let keeps = of.recovery.restore_keeps.clone().unwrap_or_else(|| names(&mut copies));
+    facts.extend(backup_facts(host, &backup, None, &keeps));
+    facts
 }
 
 /// Says which backup would be put back on a host, what would be lost, and how what is there now is kept.

@@ -68,7 +68,16 @@ async fn tell(fleet: &Fleet, args: &Args, global: &Global, screen: &Screen) -> R
     screen.print(&report::plan(&plan, Detail::Brief, &screen.page()))?;
 
     heading(screen, "3. Do it: a canary first, then two waves.", "longshore apply upgrade");
-    let exit = carry_out(&folder, plan, Mode::Apply, engine::Windows::AsPlanned, &global, screen).await?;
+    let exit = carry_out(
+        &folder,
+        plan,
+        std::collections::BTreeMap::new(),
+        Mode::Apply,
+        engine::Windows::AsPlanned,
+        &global,
+        screen,
+    )
+    .await?;
 
     heading(screen, &format!("4. Is {UNLUCKY} really back on {OLD}?"), "longshore check all");
     let after = sweep(&global, screen).await?;

@@ -91,7 +91,16 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         return Ok(course::exit_of(&plan));
     }
     let mode = if args.check { Mode::Look { diff: false } } else { Mode::Apply };
-    apply::carry_out(&project.root, plan, mode, args.windows.windows()?, global, screen).await
+    apply::carry_out(
+        &project.root,
+        plan,
+        std::collections::BTreeMap::new(),
+        mode,
+        args.windows.windows()?,
+        global,
+        screen,
+    )
+    .await
 }
 
 /// Takes out of a plan what may be done ahead.

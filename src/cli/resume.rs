@@ -20,7 +20,7 @@ use crate::{
     event::{HostState, RunState},
     ledger::RunRecord,
     model::{ExitCode, Failure, FailureClass, HostName, HostOutcome, Version, Way},
-    plan::{self, Plan, Purpose},
+    plan::{self, NeedsApproval, Plan, Purpose},
     report::{self, words},
 };
 
@@ -116,6 +116,9 @@ pub(super) struct RetryArgs {
     as_planned: bool,
 
     #[command(flatten)]
+    approvals: approve::ApprovalArgs,
+
+    #[command(flatten)]
     windows: windows::Args,
 }
 
@@ -134,7 +137,7 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         ));
         return Ok(opened.state.exit_code());
     }
-    opened.go_on(hosts, "resume", args.windows.windows()?, screen).await
+    opened.go_on(hosts, "resume", &args.approvals, args.windows.windows()?, screen).await
 }
 
 pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
@@ -173,7 +176,7 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) ->
         screen.say(&format!("run {}: no host is such", opened.record.number));
         return Ok(opened.state.exit_code());
     }
-    opened.go_on(hosts, "retry", args.windows.windows()?, screen).await
+    opened.go_on(hosts, "retry", &args.approvals, args.windows.windows()?, screen).await
 }
 
 /// Takes held hosts further on the way that was chosen for them.
@@ -211,7 +214,9 @@ async fn go_on_as(way: Way, args: &Args, global: &Global, screen: &Screen) -> Re
                 let keeps = of.recovery.restore_keeps.clone().unwrap_or_else(|| words::and(&names));
                 let newest = state.facts.get("newest").map(String::as_str);
                 let facts = approve::backup_facts(&host, &backup, newest, &keeps);
-                let question = approve::Question { host: &host, action: "restore", backup: Some(backup.ended), facts };
+                let needed =
+                    NeedsApproval { action: "restore", backup: Some(backup.ended), steps: Vec::new(), to: None };
+                let question = approve::Question { host: &host, needed, facts };
                 Some(approver.ask(question).await?)
             }
         };
@@ -271,14 +276,22 @@ impl Opened {
         self,
         hosts: Vec<HostName>,
         purpose: &str,
+        approvals: &approve::ApprovalArgs,
         windows: Windows,
         screen: &Screen,
     ) -> Result<ExitCode, CliError> {
+        // Whoever began the run may have died before it was recorded what was approved.
+        let given = |host| self.state.hosts.get(host).map_or(&[][..], |state| &state.approvals);
+        let asked = hosts.iter().map(|host| (host, given(host)));
+        let mut approved = approve::all(&self.plan, asked, approvals, screen).await?;
         screen.say(&format!("run {}: {purpose} for {}", self.record.number, words::count(hosts.len(), "host")));
+        let choices = hosts.into_iter().map(|host| (host.clone(), Choice::approved(approved.remove(&host)))).collect();
         let (plan, state) = (Arc::new(self.plan), self.state);
         let Ran { exit, state, number } = self
             .workshop
-            .reopen(self.record.number, |means| engine::resume(plan, state, hosts, purpose, Means { windows, ..means }))
+            .reopen(self.record.number, |means| {
+                engine::go_on(plan, state, choices, purpose, Means { windows, ..means })
+            })
             .await?;
         if screen.format == OutputFormat::Human {
             screen.print(&report::results(&state, Some(number), &screen.page()))?;

@@ -16,11 +16,11 @@ use super::{
     screen::Screen,
 };
 use crate::{
-    engine::{self, Backup, Finished, Means, Mode, NotBack, Windows},
+    engine::{self, Finished, Means, Mode, NotBack, Windows},
     event::RunState,
     ledger::{Ledger, RunRecord},
-    model::{Approval, ExitCode, HostName, HostOutcome, RunId},
-    plan::{HostPlan, Plan, Purpose},
+    model::{ExitCode, HostName, HostOutcome, RunId},
+    plan::{Plan, Purpose},
     report::{self, Detail, words},
 };
 
@@ -130,7 +130,7 @@ async fn carry_out(
     screen: &Screen,
 ) -> Result<ExitCode, CliError> {
     let approved = match mode {
-        Mode::Apply => approve(&plan, approvals, screen).await?,
+        Mode::Apply => approve::all(&plan, plan.hosts.keys().map(|host| (host, &[][..])), approvals, screen).await?,
         Mode::Look { .. } => BTreeMap::new(),
     };
     let plan = Arc::new(plan);
@@ -144,7 +144,7 @@ async fn carry_out(
     let text = serde_json::to_string(&*plan).expect("a plan is plain data");
     let run = |means| {
         let means = Means { windows: Windows::default(), ..means };
-        engine::roll_back(Arc::clone(&plan), approved, mode, means)
+        engine::apply_approved(Arc::clone(&plan), approved, mode, means)
     };
     let ran = workshop.run(&text, about, run).await?;
     if screen.format == OutputFormat::Human {
@@ -155,43 +155,6 @@ async fn carry_out(
         screen.print(&report::results(&ran.state, Some(ran.number), &page))?;
     }
     Ok(ran.exit)
-}
-
-/// Asks for the approval of every host whose data changes.
-async fn approve(
-    plan: &Plan,
-    args: &approve::ApprovalArgs,
-    screen: &Screen,
-) -> Result<BTreeMap<HostName, Approval>, CliError> {
-    let approver = approve::Approver::new(args, screen)?;
-    let mut approved = BTreeMap::new();
-    for (host, of) in &plan.hosts {
-        let Some((action, backup)) = of.rollback.as_ref().and_then(crate::plan::HostRollback::approval) else {
-            continue;
-        };
-        let question = approve::Question { host, action, backup, facts: facts(host, of) };
-        approved.insert(host.clone(), approver.ask(question).await?);
-    }
-    Ok(approved)
-}
-
-/// What a person should know before approving that a host's data changes.
-fn facts(host: &HostName, of: &HostPlan) -> Vec<String> {
-    let Some(rollback) = &of.rollback else { return Vec::new() };
-    let mut facts = vec![format!("why: {}", rollback.why)];
-    let backup = rollback.receipts.iter().find(|kept| Some(kept.ended) == rollback.backup);
-    let Some(kept) = backup else {
-        let steps = of.steps.iter().filter(|step| step.effect.passes_no_return());
-        let names: Vec<_> = steps.map(|step| format!("`{}`", step.name)).collect();
-        facts.push(format!("changes data: {}", words::and(&names)));
-        return facts;
-    };
-    let backup = Backup { step: kept.step.clone(), receipt: kept.receipt.clone(), ended: kept.ended };
-    let copies = of.steps.iter().filter(|step| rollback.copies.contains(&step.id));
-    let copies: Vec<_> = copies.map(|step| format!("`{}`", step.name)).collect();
-    let keeps = of.recovery.restore_keeps.clone().unwrap_or_else(|| words::and(&copies));
-    facts.extend(approve::backup_facts(host, &backup, None, &keeps));
-    facts
 }
 
 /// The run to take back: `last` is the last upgrade, whatever was looked at since.

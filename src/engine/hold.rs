@@ -70,8 +70,8 @@ pub(super) struct Holds {
     manifest: String,
     /// The host's identity for each user, where it gave a lease before the run was taken up again.
     known: IndexMap<Option<String>, String>,
-    /// The host came to an end in this run before.
-    has_ended: bool,
+    /// The host came to an end in this run before, and gave these leases since.
+    ended: Option<Vec<Option<String>>>,
     gone: watch::Sender<Option<Gone>>,
     /// The host works on its own: what it does outlives a lease that runs out.
     is_followed: Arc<AtomicBool>,
@@ -88,7 +88,7 @@ impl Holds {
             state_dir: of.state_dir.clone(),
             manifest,
             known: past.map(|past| past.host_ids.clone()).unwrap_or_default(),
-            has_ended: past.is_some_and(|past| past.outcome.is_some()),
+            ended: past.filter(|past| past.came_to_end).map(|past| past.leased.clone()),
             gone: watch::Sender::new(None),
             is_followed: Arc::default(),
         }
@@ -117,7 +117,8 @@ impl Holds {
         let mut side = side_of(self.install.clone(), state_dir, Arc::clone(&session), run_as, means);
         let key = user.map(str::to_owned);
         let known = self.known.get(&key);
-        let beginning = match (known.is_some(), self.has_ended) {
+        let has_ended = self.ended.as_ref().is_some_and(|leased| !leased.contains(&key));
+        let beginning = match (known.is_some(), has_ended) {
             (true, false) => Beginning::Again,
             (true, true) => Beginning::Anew,
             (false, true) => Beginning::Afresh,

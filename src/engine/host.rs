@@ -59,6 +59,9 @@ pub(super) async fn run(
     let begun = Instant::now();
     means.recorder.record(Some(&host), Happening::HostStarted { wave }).await?;
     let Before { mut past, way, approvals } = before;
+    if let Some(past) = &mut past {
+        past.begin_anew();
+    }
     if let (Some(past), Some(way)) = (&mut past, way) {
         means.recorder.record(Some(&host), Happening::WayChosen { way, by: means.owner.clone() }).await?;
         past.way = Some(way);
@@ -316,7 +319,8 @@ impl Turn<'_> {
             self.head_before = past.facts.get("migration-before").cloned().filter(|head| head != UNKNOWN);
             self.done = self.stood_before(past);
             // A host that was taken back, or never came to its steps, begins anew: baseline and gates included.
-            begun_before = !self.done.is_empty() || past.is_in_the_middle();
+            let stands = !self.done.is_empty() && past.outcome != Some(HostOutcome::Undone);
+            begun_before = stands || past.is_in_the_middle();
             if let Some(ended) = self.on_its_way(worker, link).await? {
                 return Ok(ended);
             }
@@ -362,9 +366,12 @@ impl Turn<'_> {
         if let Some(migration) = &self.of.migration {
             self.head_before = self.read_fact(migration, "migration-before", link).await?;
         }
-        if let Some(rollback) = &self.of.rollback {
+        if let Some(failure) = self.unapproved() {
+            return Ok(Some((HostOutcome::Refused, Some(failure))));
+        }
+        if self.of.rollback.is_some() {
             // It is taken back because it is not well, so it is not asked whether it is.
-            return Ok(self.unapproved(rollback).map(|failure| (HostOutcome::Refused, Some(failure))));
+            return Ok(None);
         }
         let baseline: Vec<_> = self.of.checks.iter().filter(|check| !check.after_only).collect();
         if let Some(failure) = self.check(link, baseline, Phase::Baseline, Patience::Once).await? {

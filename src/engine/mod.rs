@@ -177,7 +177,18 @@ pub(crate) struct HostEnd {
 
 /// Runs the plan to its end. What happened is in the events; the value says how it ended.
 pub async fn apply(plan: Arc<Plan>, mode: Mode, means: Means) -> Result<ExitCode, EngineError> {
-    Box::pin(Rollout::new(&plan, mode, means, None).run()).await
+    apply_approved(plan, BTreeMap::new(), mode, means).await
+}
+
+/// Runs the plan to its end, with what a person approved for its hosts.
+pub async fn apply_approved(
+    plan: Arc<Plan>,
+    approvals: BTreeMap<HostName, Approval>,
+    mode: Mode,
+    means: Means,
+) -> Result<ExitCode, EngineError> {
+    let choices = approvals.into_iter().map(|(host, approval)| (host, Choice::approved(Some(approval)))).collect();
+    Box::pin(Rollout::new(&plan, mode, means, None).choose(choices).run()).await
 }
 
 /// Takes a run up again for `hosts`: each goes on exactly where it was, from what the ledger (`past`) and
@@ -189,13 +200,8 @@ pub async fn resume(
     purpose: &str,
     means: Means,
 ) -> Result<ExitCode, EngineError> {
-    if past.run.is_none() {
-        // Its controller died before the first event: nothing was begun.
-        return apply(plan, Mode::Apply, means).await;
-    }
-    let purpose = purpose.to_owned();
-    let past = Past { state: past, hosts, purpose };
-    Box::pin(Rollout::new(&plan, Mode::Apply, means, Some(past)).run()).await
+    let choices = hosts.into_iter().map(|host| (host, Choice::default())).collect();
+    go_on(plan, past, choices, purpose, means).await
 }
 
 /// How a host goes on, as a person chose, with what that person approved.
@@ -206,7 +212,13 @@ pub struct Choice {
     pub approval: Option<Approval>,
 }
 
-/// Takes a run up again for held hosts, each on the way that a person chose for it.
+impl Choice {
+    pub fn approved(approval: Option<Approval>) -> Self {
+        Self { way: None, approval }
+    }
+}
+
+/// Takes a run up again for the hosts that have a choice, each with what a person chose and approved for it.
 pub async fn go_on(
     plan: Arc<Plan>,
     past: RunState,
@@ -214,21 +226,12 @@ pub async fn go_on(
     purpose: &str,
     means: Means,
 ) -> Result<ExitCode, EngineError> {
-    let hosts = plan.hosts.keys().filter(|host| choices.contains_key(*host)).cloned().collect();
-    let past = Past { state: past, hosts, purpose: purpose.to_owned() };
-    Box::pin(Rollout::new(&plan, Mode::Apply, means, Some(past)).choose(choices).run()).await
-}
-
-/// Runs the plan of a rollback to its end, with what a person approved for its hosts.
-pub async fn roll_back(
-    plan: Arc<Plan>,
-    approvals: BTreeMap<HostName, Approval>,
-    mode: Mode,
-    means: Means,
-) -> Result<ExitCode, EngineError> {
-    let choice = |(host, approval)| (host, Choice { way: None, approval: Some(approval) });
-    let choices = approvals.into_iter().map(choice).collect();
-    Box::pin(Rollout::new(&plan, mode, means, None).choose(choices).run()).await
+    let past = past.run.is_some().then(|| {
+        let hosts = plan.hosts.keys().filter(|host| choices.contains_key(*host)).cloned().collect();
+        Past { state: past, hosts, purpose: purpose.to_owned() }
+    });
+    // Where its controller died before the first event, nothing was begun.
+    Box::pin(Rollout::new(&plan, Mode::Apply, means, past).choose(choices).run()).await
 }
 
 /// Makes the opening event of a run from its plan.

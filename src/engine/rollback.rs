@@ -145,14 +145,12 @@ fn host_plan(
         step.hop = None;
     }
     let id = |indices: Vec<usize>| indices.into_iter().map(|index| steps[index].id.clone()).collect::<Vec<_>>();
-    let receipts = of.steps.iter().filter_map(|step| {
+    // Of several backups, one for each hop, only those from before the data was changed lead back to where it was.
+    let before = of.steps.iter().position(|step| step.effect.passes_no_return() && stands(state, step));
+    let receipts = of.steps[..before.unwrap_or(of.steps.len())].iter().filter_map(|step| {
         let known = state.steps.get(&step.id).filter(|known| !known.receipt.is_empty())?;
         Some(KeptReceipt { step: step.name.clone(), receipt: known.receipt.clone(), ended: known.ended? })
     });
-    // Of several backups, one for each hop, only those from before the data was changed lead back to where it was.
-    let before = of.steps.iter().position(|step| step.effect.passes_no_return() && stands(state, step));
-    let early: Vec<&str> =
-        of.steps.iter().take(before.unwrap_or(of.steps.len())).map(|step| step.name.as_str()).collect();
     let rollback = HostRollback {
         of: finished.id.clone(),
         number: finished.number,
@@ -160,7 +158,7 @@ fn host_plan(
         why,
         to: state.before.clone(),
         backup: backup_of(of, state).map(|backup| backup.ended).filter(|_| shape == Shape::Data),
-        receipts: receipts.filter(|kept| early.contains(&kept.step.as_str())).collect(),
+        receipts: receipts.collect(),
         copies: id(copies),
         restores: id(restores),
     };

@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 
 use super::{Event, HaltClass, Happening, HostLine, WaveLine};
-use crate::model::{ExitCode, HostName, HostOutcome, RunId, Span, Verdict};
+use crate::model::{ExitCode, HostName, HostOutcome, RunId, Span, Verdict, Way};
 
 pub use host::{
     Activity, CheckState, CommandState, Health, HostState, SentSegment, SoakState, StepState, UndoSent, UndoState,
@@ -133,8 +133,14 @@ impl RunState {
             (Some(run), _) if *run != event.run => return Err(Refusal::OtherRun(event.run.clone())),
             (Some(_), _) => {}
         }
-        if let Happening::RunResumed { hosts, .. } = &event.what {
-            return self.take_up(hosts);
+        if let Happening::RunResumed { hosts, purpose, .. } = &event.what {
+            self.take_up(hosts)?;
+            // What a person chose holds from here on, however soon the run is cut off again.
+            if let Some(way) = Way::ALL.into_iter().find(|way| way.as_str() == purpose) {
+                let chosen = self.hosts.iter_mut().filter(|(name, _)| hosts.contains(name));
+                chosen.for_each(|(_, host)| host.way = Some(way));
+            }
+            return Ok(());
         }
         if self.ended.is_some() {
             return Err(Refusal::AfterEnd);

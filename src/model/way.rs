@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Version;
+
 /// What a step belongs to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,7 +61,7 @@ impl fmt::Display for Way {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Approval {
-    /// `restore`, `rollback`.
+    /// `irreversible`, `restore`, `rollback`.
     pub action: String,
     pub by: String,
     /// `typed` at a terminal, or the `file` of approvals.
@@ -67,4 +69,10 @@ pub struct Approval {
     /// When the backup was made that may be put back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<jiff::Timestamp>,
+    /// The steps that nothing takes back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<String>,
+    /// The version to which they lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Version>,
 }

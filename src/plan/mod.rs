@@ -1,5 +1,6 @@
 //! Documents to the plan: immutable, complete, plain data. The engine decides nothing it does not say.
 
+mod approval;
 mod compile;
 mod estimate;
 pub mod path;
@@ -27,6 +28,7 @@ use crate::{
     transport::Target,
 };
 
+pub use approval::NeedsApproval;
 pub use compile::{FORMAT, Order, compile, questions, target};
 pub use estimate::{Estimate, Timing};
 pub use path::Hop;

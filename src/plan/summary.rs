@@ -175,9 +175,10 @@ type Fact = (&'static str, fn(&HostPlan) -> Option<String>);
 /// Looks at what tells installs apart, whether the canary was chosen by it or not.
 fn coverage(plan: &Plan) -> Vec<Coverage> {
     let Some(first) = plan.waves.first().filter(|_| plan.waves.len() > 1) else { return Vec::new() };
-    let facts: [Fact; 2] = [
+    let facts: [Fact; 3] = [
         ("profile", |host| Some(host.profile.clone())),
         ("version", |host| host.found.as_ref().map(ToString::to_string)),
+        ("arch", |host| host.facts.get("arch").and_then(|fact| fact.value.clone())),
     ];
     let judged = facts.into_iter().filter_map(|(fact, read)| {
         let mut coverage =

@@ -362,14 +362,17 @@ pub(super) fn questions(plan: &Plan) -> Vec<String> {
     for wave in plan.waves.iter().take(last).filter(|wave| wave.promote == Promote::Manual) {
         questions.push(format!("whether to go on after {}", cell(&wave.name)));
     }
-    let asked: Vec<_> = plan
-        .hosts
-        .iter()
-        .filter(|(_, host)| host.rollback.as_ref().is_some_and(|back| back.approval().is_some()))
-        .map(|(name, _)| name)
-        .collect();
-    if !asked.is_empty() {
-        questions.push(format!("whether to change the data of {}: its name, typed for each", names_of(&asked)));
+    let (mut data, mut irreversible) = (Vec::new(), Vec::new());
+    for name in plan.hosts.keys() {
+        match plan.approval(name) {
+            Some(needed) if needed.steps.is_empty() => data.push(name),
+            Some(_) => irreversible.push(name),
+            None => {}
+        }
+    }
+    let asked = [(data, "change the data of"), (irreversible, "do what cannot be taken back on")];
+    for (hosts, what) in asked.iter().filter(|(hosts, _)| !hosts.is_empty()) {
+        questions.push(format!("whether to {what} {}: its name, typed for each", names_of(hosts)));
     }
     questions
 }

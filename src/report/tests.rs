@@ -342,6 +342,25 @@ fn hosts_are_listed_with_how_they_are_reached() {
 }
 
 #[test]
+fn a_plan_says_which_profiles_versions_and_architectures_no_canary_has() {
+    let mut plan: Plan = serde_json::from_str(&PLAN.replace("HOST", HOST)).expect("a plan");
+    for (name, arch) in [("web-1", "x86_64"), ("web-2", "x86_64"), ("web-3", "aarch64")] {
+        let fact = crate::plan::PlannedFact { value: Some(arch.to_owned()), ..Default::default() };
+        plan.hosts.get_mut(&host(name)).expect("a host").facts.insert("arch".to_owned(), fact);
+    }
+    let text = super::plan::render(&plan, Detail::Brief, &wide(), &|_| String::new());
+    let said = "canary     1 host of 4; not in it: profile systemd (1 host); version 0.4.0 (1 host); arch aarch64 (1 host); \
+                the arch of 1 host is not known";
+    assert!(
+        text.split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .contains(&said.split_whitespace().collect::<Vec<_>>().join(" ")),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_plan_says_what_will_happen_and_what_cannot_be_taken_back() {
     let plan: Plan = serde_json::from_str(&PLAN.replace("HOST", HOST)).expect("a plan");
     let summary = |step: &crate::plan::PlannedStep| format!("does {}", step.name.to_lowercase());

@@ -205,7 +205,8 @@ fn each_command_says_in_a_line_what_it_does_and_then_how() {
           --break-glass <NAME>   Start hosts outside their windows, on this person's
                                  word
           --reason <TEXT>        Why windows are set aside; recorded and shown
-      -y, --yes                  Do not ask before a playbook is applied
+      -y, --yes                  Do not ask before a playbook is applied. What
+                                 cannot be taken back is asked about all the same
       -h, --help                 Print help (see more with '--help')
 
     =====
@@ -346,6 +347,8 @@ fn commands_that_steer_a_run_from_another_terminal_say_how_too() {
           --host <HOST>         This host, however it ended
           --as-planned          Go on as planned, although the playbook has changed
                                 since
+          --approvals <FILE>    File of approvals, for what nobody at a terminal is
+                                asked about
           --wait                Wait for the window of each host that is outside of
                                 its own
           --break-glass <NAME>  Start hosts outside their windows, on this person's

@@ -2,7 +2,8 @@
 
 use std::{
     ffi::OsStr,
-    fmt,
+    fmt, fs,
+    io::{Read as _, Write as _},
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -78,6 +79,37 @@ impl Longshore {
     /// Runs it to its end.
     pub fn run(self) -> Ran {
         self.start().finish()
+    }
+
+    /// Runs it at a terminal where a person answers: each question, and what is typed once it stands there.
+    pub fn answer(mut self, answers: &[(&str, &str)]) -> Ran {
+        let size = nix::pty::Winsize { ws_row: 50, ws_col: 160, ws_xpixel: 0, ws_ypixel: 0 };
+        let nix::pty::OpenptyResult { master, slave } = nix::pty::openpty(&size, None).expect("a terminal");
+        let typing = fs::File::from(slave.try_clone().expect("a second handle"));
+        self.command.env("TERM", "xterm").stdin(typing).stderr(fs::File::from(slave));
+        let running = self.start();
+        let answers: Vec<_> =
+            answers.iter().map(|(question, word)| (question.to_string(), format!("{word}\n"))).collect();
+        let person = std::thread::spawn(move || {
+            let mut terminal = fs::File::from(master);
+            let (mut seen, mut read, mut part) = (String::new(), 0, [0; 4096]);
+            let mut answers = answers.into_iter().peekable();
+            // The terminal of a program that has ended cannot be read any more.
+            while let Ok(count @ 1..) = terminal.read(&mut part) {
+                seen.push_str(&String::from_utf8_lossy(&part[..count]));
+                while let Some(at) = answers.peek().and_then(|(question, _)| seen[read..].find(question.as_str())) {
+                    let (question, word) = answers.next().expect("peeked");
+                    read += at + question.len();
+                    terminal.write_all(word.as_bytes()).expect("it listens");
+                }
+            }
+            (seen, answers.collect::<Vec<_>>())
+        });
+        let mut ran = running.finish();
+        let (seen, left) = person.join().expect("the person stays calm");
+        ran.err = seen;
+        assert!(left.is_empty(), "never asked: {left:?}\n{ran}");
+        ran
     }
 }
 

@@ -5,6 +5,7 @@
 //! standard error and passes.
 
 mod accounts;
+mod approvals;
 mod command;
 mod confirm;
 mod doubt;

@@ -147,7 +147,7 @@ fn g_34_g_35_g_36_each_way_on_works_from_a_held_run_over_ssh() {
     let restore = ["resume", "--as", "restore", "--host", "web-3"];
     let ran = fleet.longshore(restore).run().expect_code(6);
     let ran = ran
-        .tells("nobody can be asked here whether to restore web-3, and the default is no")
+        .tells("nobody can be asked here to approve restore of web-3, and the default is no")
         .tells("newest data on the host: new");
     assert_eq!(words(&fleet, "web-3", "trace"), "migrate switch stop", "{ran}");
     let file = approval(&fleet, &ran, "web-3");
@@ -182,6 +182,13 @@ fn f_30_g_27_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host(
         .says("whether to change the data of web-[1,3]");
     assert_eq!(has(&fleet, "web-2")[0], "0.4.0", "{ran}");
 
+    // Looking asks for no approval, makes no backup of anything and changes nothing.
+    let ran = fleet.longshore(["rollback", "1", "--check"]).run().expect_code(0);
+    for host in ["web-1", "web-3"] {
+        assert_eq!(words(&fleet, host, "trace"), "migrate switch", "{ran}");
+        assert_eq!([&has(&fleet, host)[0], &words(&fleet, host, "copy")], ["0.4.0", ""], "{ran}");
+    }
+
     // Code alone: the settings come back from what the upgrade's own step kept on the host.
     let ran = fleet.longshore(["rollback", "last", "web-2", "--yes"]).run().expect_code(0);
     assert_eq!(ran.row("web-2")[1..4], ["done", "2/2", "0.4.0 → 0.3.2"], "{ran}");
@@ -190,7 +197,7 @@ fn f_30_g_27_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host(
 
     // Twice is refused, and so is a plan that was kept before.
     let ran = fleet.longshore(["rollback", "1", "web-2", "--yes"]).run().expect_code(6);
-    ran.tells("web-2: it was taken back already, by run 0002");
+    ran.tells("web-2: it was taken back already, by run 0003");
     fleet.longshore(["apply", &kept]).run().expect_code(6).tells("taken back already");
 
     // With data: never by `--yes` alone.
@@ -210,10 +217,10 @@ fn f_30_g_27_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host(
     );
     fleet.longshore(["apply", "touch", "--yes"]).run().expect_code(0);
     let ran = fleet.longshore(["rollback", "1", "web-3", "--yes"]).run().expect_code(6);
-    ran.tells("web-3: run 0004 changed it since");
+    ran.tells("web-3: run 0005 changed it since");
 
     // It is a run of its own, and says of which.
-    let told = fleet.longshore(["--output", "json", "history", "show", "2"]).run().expect_code(0);
+    let told = fleet.longshore(["--output", "json", "history", "show", "3"]).run().expect_code(0);
     let state = told.state();
     assert_eq!(state.purpose, "rollback");
     assert!(state.rolls_back.is_some());

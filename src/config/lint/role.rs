@@ -7,13 +7,16 @@ use super::{
     steps::{Data, Setting, Steps},
     vars,
 };
-use crate::config::{
-    Diagnostic, Project, RoleFolder,
-    documents::{OneOrMany, Role},
-    resolve::Variables,
-    source::{KeyPath, Source},
-    suggest,
-    template::Scope,
+use crate::{
+    config::{
+        Diagnostic, Project, RoleFolder,
+        documents::{OneOrMany, Role},
+        resolve::Variables,
+        source::{KeyPath, Source},
+        suggest,
+        template::Scope,
+    },
+    model::Effect,
 };
 
 /// Judges a role by itself. Whether hosts have what it needs is asked for each playbook.
@@ -79,6 +82,7 @@ pub fn role(project: &Project, folder: &RoleFolder, found: &mut Vec<Diagnostic>)
     }
     steps.list_after(&root.key("incident"), &role.incident, &left, Data::Free);
     steps.list_after(&root.key("safety-copy"), &role.safety_copy, &left, Data::Free);
+    by_itself(role, source, steps.found);
     restorable(role, source, steps.found);
     for (name, list) in &role.actions {
         steps.list(&root.key("actions").key(name), list);
@@ -86,6 +90,20 @@ pub fn role(project: &Project, folder: &RoleFolder, found: &mut Vec<Diagnostic>)
     steps.checks(&root.key("gate"), &role.gate);
     steps.checks(&root.key("check"), &role.check);
     steps.never_ahead(&root.key("check"), &role.check);
+}
+
+/// What happens by itself is nothing that a person would have to approve.
+fn by_itself(role: &Role, source: &Source, found: &mut Findings<'_>) {
+    for (key, list) in [("incident", &role.incident), ("safety-copy", &role.safety_copy)] {
+        for (index, step) in list.iter().enumerate() {
+            if step.effect == Some(Effect::Irreversible) {
+                let at = KeyPath::root().key(key).index(index).key("effect");
+                let message = format!("`{key}` happens by itself, so none of it may be irreversible");
+                let hint = "what cannot be taken back belongs to `[[upgrade]]`, where a person approves it".to_owned();
+                found.error(source.key_place(&at), message, Some(hint));
+            }
+        }
+    }
 }
 
 /// A restore puts back what a run itself saved, and destroys no only copy.

@@ -8,7 +8,7 @@ use crate::{
         program::{Worker, hidden},
         unwind::{self, Unwound},
     },
-    event::{Happening, Phase, UndoSent, UndoState},
+    event::{Happening, HostState, Phase, UndoSent, UndoState},
     model::{Effect, Failure, FailureClass, HostOutcome, StepId, Version, Way},
     plan::{BeforeData, Purpose},
 };
@@ -75,6 +75,27 @@ impl Turn<'_> {
         self.unwind(worker, link, failure).await
     }
 
+    /// Goes on with taking the host back; holds it where its data moved, unless its undos have begun already.
+    ///
+    /// A host that is well, and goes back only because others failed, is no incident: what runs there goes on.
+    pub(super) async fn back_or_held(
+        &mut self,
+        worker: &mut Worker,
+        link: &mut Link,
+        failure: Failure,
+    ) -> Result<(HostOutcome, Option<Failure>), Stopped> {
+        let begun = |past: &HostState| past.undo_begun();
+        if self.past.as_ref().is_some_and(begun) || !matches!(self.data(link).await?, Data::Moved) {
+            return self.unwind(worker, link, failure).await;
+        }
+        if failure.class != FailureClass::GivenUp {
+            return self.incident(worker, link, failure).await;
+        }
+        let changed = self.data_changed().unwrap_or_default();
+        let hint = "pointing the code back is no rollback there: a person chooses how the host goes on";
+        Ok((HostOutcome::Held, Some(failure.because(changed).hint(hint))))
+    }
+
     /// Judges whether the code of before can run on the data as it is now.
     async fn data(&mut self, link: &mut Link) -> Result<Data, Stopped> {
         if self.changed_data().next().is_none() {
@@ -117,7 +138,7 @@ impl Turn<'_> {
                 self.unwind_from_here(worker, link, failure).await.map(Some)
             }
             Some(Way::CodeRollback) => self.unwind(worker, link, failure).await.map(Some),
-            None if unwinding.is_some() => self.unwind(worker, link, failure).await.map(Some),
+            None if unwinding.is_some() => Box::pin(self.back_or_held(worker, link, failure)).await.map(Some),
             // Without a choice of its own, going on with a held host is going forward.
             Some(Way::RollForward) | None => {
                 let stuck = self.incident_back(worker, link).await?;

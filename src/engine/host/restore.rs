@@ -9,8 +9,8 @@ use crate::{
         program::{Worker, hidden},
     },
     event::{Happening, HostState, UndoState},
-    model::{Approval, Failure, FailureClass, HostOutcome, Receipt, StepOutcome},
-    plan::{HostPlan, HostRollback, PlannedStep, leaves},
+    model::{Failure, FailureClass, HostOutcome, Receipt, StepOutcome},
+    plan::{HostPlan, PlannedStep, leaves},
 };
 
 impl Turn<'_> {
@@ -122,22 +122,22 @@ impl Turn<'_> {
 }
 
 impl Turn<'_> {
-    /// Says what a person has not approved of a rollback that changes data.
-    pub(super) fn unapproved(&self, rollback: &HostRollback) -> Option<Failure> {
-        let (action, backup) = rollback.approval()?;
-        let approved =
-            |approval: &Approval| approval.action == action && (backup.is_none() || approval.backup == backup);
-        if self.approvals.iter().any(approved) {
+    /// Says what a person has not approved of what is never done by default.
+    pub(super) fn unapproved(&self) -> Option<Failure> {
+        let needed = self.plan.approval(&self.host)?;
+        if self.approvals.iter().any(|approval| needed.is_given_by(approval)) {
             return None;
         }
-        let what = backup.map_or_else(
-            || "nobody approved taking the schema back".to_owned(),
-            |at| format!("nobody approved putting back the backup of {at:.0}"),
-        );
-        Some(
-            Failure::new(FailureClass::Refused, what)
-                .hint("`longshore rollback` asks at a terminal, or takes `--approvals FILE`"),
-        )
+        let what = match (needed.backup, needed.steps.as_slice()) {
+            (Some(at), _) => format!("nobody approved putting back the backup of {at:.0}"),
+            (None, []) => "nobody approved taking the schema back".to_owned(),
+            (None, steps) => {
+                let steps: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
+                format!("nobody approved what cannot be taken back: {}", steps.join(", "))
+            }
+        };
+        let hint = "the command that begins the run asks at a terminal, or takes `--approvals FILE`";
+        Some(Failure::new(FailureClass::Refused, what).hint(hint))
     }
 
     /// Says why the restore of a rollback may not begin: there is no proven copy of what it replaces.

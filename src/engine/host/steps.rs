@@ -45,11 +45,11 @@ impl Turn<'_> {
         let mut changed = self.done.iter().any(|step| step.changed);
         let mut next = past.as_ref().map_or(0, |past| self.first_open(past));
         if let Some(failure) = past.as_ref().and_then(|past| self.failed_before(past, next)) {
-            self.done.retain(|step| step.index <= next);
+            self.done = self.done_until(next + 1);
             return Ok(Steps::Failed(self.name_step(next, &failure)));
         }
         // What was half done when the run was cut off is no more than that: it is tried again, or found done.
-        self.done.retain(|step| step.index < next);
+        self.done = self.done_until(next);
         let mut batch = match &past {
             Some(past) => worker.reattach(&self.of.steps.iter().collect::<Vec<_>>(), past, link).await?,
             None => Batch::default(),
@@ -86,6 +86,11 @@ impl Turn<'_> {
                     StepOutcome::Unknown { failure } => return Ok(Steps::Unknown(self.name_step(index, failure))),
                 }
                 next = index + 1;
+            }
+            self.done.sort_by_key(|done| done.index);
+            // What stands of data that was not taken back with the code is not done again.
+            while next < self.of.steps.len() && self.stands(next) {
+                next += 1;
             }
             if next >= self.of.steps.len() {
                 return Ok(Steps::AllDone { changed });
@@ -149,11 +154,20 @@ impl Turn<'_> {
 
     /// The first step that has not ended well, or was taken back.
     pub(super) fn first_open(&self, past: &HostState) -> usize {
-        let stands = |state: &StepState| {
-            state.outcome.as_ref().is_some_and(StepOutcome::is_good) && state.undo != UndoState::Undone
-        };
-        let open = self.of.steps.iter().position(|step| !past.steps.get(&step.id).is_some_and(stands));
+        let open = self.of.steps.iter().position(|step| !past.steps.get(&step.id).is_some_and(ended_well));
         open.unwrap_or(self.of.steps.len())
+    }
+
+    /// Whether a step ended well before the run was taken up again, and was not taken back.
+    fn stands(&self, index: usize) -> bool {
+        let past = self.past.as_ref().and_then(|past| past.steps.get(&self.of.steps[index].id));
+        past.is_some_and(ended_well)
+    }
+
+    /// The done steps before `open`, and those after it that stand: data that was not taken back with the code.
+    fn done_until(&mut self, open: usize) -> Vec<DoneStep> {
+        let done = std::mem::take(&mut self.done);
+        done.into_iter().filter(|done| done.index < open || self.stands(done.index)).collect()
     }
 
     /// How the open step ended before the run was cut off, where nobody has acted on it yet.
@@ -213,8 +227,13 @@ impl Turn<'_> {
                 step.retry.is_some() || step.confirm_within.is_some() || step.action.restarts_host()
             };
             let apart = alone(step) || program.upload.is_some() || !step.requires.is_empty();
-            *offset == 0 || (!apart && !alone(&steps[0]) && step.run_as == steps[0].run_as)
+            *offset == 0
+                || (!self.stands(first + offset) && !apart && !alone(&steps[0]) && step.run_as == steps[0].run_as)
         });
         together.count().max(1)
     }
+}
+
+fn ended_well(state: &StepState) -> bool {
+    state.outcome.as_ref().is_some_and(StepOutcome::is_good) && state.undo != UndoState::Undone
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Site, Stopped, Turn, since};
+use super::{Site, Stopped, Turn, UNKNOWN, since};
 use crate::{
     engine::{HostEnd, Means, Stop, link::Link, manifest::Manifest, program::Worker, program::hidden},
     event::{Happening, HostState, RecordError},
@@ -61,27 +61,25 @@ pub(in crate::engine) async fn take_back(
 
 impl Turn<'_> {
     async fn back(&mut self, site: &mut Site, failure: Failure) -> Result<(HostOutcome, Option<Failure>), Stopped> {
-        self.done = self.past.as_ref().map(|past| self.stood_before(past)).unwrap_or_default();
+        if let Some(past) = &self.past {
+            self.done = self.stood_before(past);
+            self.head_before = past.facts.get("migration-before").cloned().filter(|head| head != UNKNOWN);
+        }
         let changed = || self.done.iter().filter(|done| done.changed).map(|done| &self.of.steps[done.index]);
-        if let Some(passed) = changed().find(|step| step.effect.passes_no_return()) {
-            let held = failure.hint(format!(
-                "step `{}` changed data, so pointing the code back is no rollback: a person chooses how the host goes on",
-                passed.name
-            ));
-            return Ok((HostOutcome::Held, Some(held)));
-        }
-        if self.plan.rollout.before_data == BeforeData::Hold {
-            return Ok((HostOutcome::Held, Some(failure)));
-        }
-        if changed().all(|step| step.effect == Effect::Read) {
-            return Ok((HostOutcome::Failed, Some(failure)));
+        if !changed().any(|step| step.effect.passes_no_return()) {
+            if self.plan.rollout.before_data == BeforeData::Hold {
+                return Ok((HostOutcome::Held, Some(failure)));
+            }
+            if changed().all(|step| step.effect == Effect::Read) {
+                return Ok((HostOutcome::Failed, Some(failure)));
+            }
         }
         let link = site.link.insert(Link::open(&self.host, self.of, self.means).await?);
         let wave = self.plan.waves.iter().position(|wave| wave.hosts.contains(&self.host)).unwrap_or_default();
         let manifest = Manifest::of(self.plan, &self.host, wave).to_text(self.means);
         let worker = Worker::begin(&self.host, self.of, manifest, self.past.as_ref(), link, self.means).await?;
         let worker = site.worker.insert(worker);
-        let ended = self.unwind(worker, link, failure).await;
+        let ended = Box::pin(self.back_or_held(worker, link, failure)).await;
         site.leaves = self.leaves(&ended, worker.has_sent());
         worker.release(link).await;
         let (outcome, failure) = ended?;

@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeMap, fs};
 
+mod cut_off;
+mod hops;
+
 use super::*;
 use crate::{
     engine::{Choice, go_on},
@@ -129,8 +132,16 @@ impl Install {
     /// A person's word for the backup of this run.
     fn approval(&self) -> Approval {
         let state = self.bench.notes.state();
-        let backup = state.hosts[&name("web-1")].steps[&StepId::new(0, "Back up")].ended;
-        Approval { action: "restore".to_owned(), by: "anna".to_owned(), how: "typed".to_owned(), backup }
+        let step = state.hosts[&name("web-1")].steps.get(&StepId::new(0, "Back up"));
+        let backup = step.and_then(|step| step.ended);
+        Approval {
+            action: "restore".to_owned(),
+            by: "anna".to_owned(),
+            how: "typed".to_owned(),
+            backup,
+            steps: Vec::new(),
+            to: None,
+        }
     }
 }
 
@@ -352,4 +363,53 @@ async fn s_44_a_restore_after_another_incident_copies_and_restores_the_data_of_n
     fs::remove_file(install.path("no-restore")).expect("mended");
     assert_eq!(install.go_on(Way::Restore, Some(install.approval())).await, HostOutcome::Undone);
     assert_eq!([install.read("copy"), install.read("data")], ["newer", "old"]);
+}
+
+#[tokio::test]
+async fn g_36_what_cannot_be_taken_back_is_not_begun_without_an_approval_of_exactly_that() {
+    let mut install = Install::new(MIGRATE, "echo switch >>trace");
+    install.host().steps[2].effect = Effect::Irreversible;
+    install.plan = install.plan.clone().seal();
+    assert_eq!(install.apply().await, HostOutcome::Refused);
+    assert!(install.why().contains("nobody approved what cannot be taken back: `Migrate`"), "{}", install.why());
+    let approval = Approval { action: "irreversible".to_owned(), backup: None, ..install.approval() };
+    let go_on = async |steps: &[&str]| {
+        let steps = steps.iter().map(|step| (*step).to_owned()).collect();
+        let choice = Choice { way: None, approval: Some(Approval { steps, ..approval.clone() }) };
+        let choices = BTreeMap::from([(name("web-1"), choice)]);
+        let (plan, state) = (Arc::new(install.plan.clone()), install.bench.notes.state());
+        go_on(plan, state, choices, "retry", install.bench.means.clone()).await.expect("events in a legal order");
+        install.outcome()
+    };
+    assert_eq!(go_on(&["Switch"]).await, HostOutcome::Refused);
+    assert_eq!(install.read("trace"), "");
+    assert_eq!(go_on(&["Migrate"]).await, HostOutcome::Done);
+    assert_eq!(install.read("trace"), "pin migrate switch");
+}
+
+#[tokio::test]
+async fn a_host_whose_data_was_put_back_goes_forward_again_with_a_backup_and_a_migration_of_its_own() {
+    let install = held().await;
+    assert_eq!(install.go_on(Way::Restore, Some(install.approval())).await, HostOutcome::Undone);
+    install.write("data", "younger\n");
+    fs::remove_file(install.path("broken")).expect("mended");
+    install.bench.resume(&install.plan, &["web-1"], "retry").await;
+    assert_eq!(install.outcome(), HostOutcome::Done, "{}", install.why());
+    assert_eq!([install.read("data"), install.read("backup")], ["younger new", "younger"]);
+}
+
+#[tokio::test]
+async fn a_host_whose_code_alone_was_taken_back_goes_forward_again_without_changing_its_data_twice() {
+    let install = held().await;
+    assert_eq!(install.go_on(Way::CodeRollback, None).await, HostOutcome::Undone);
+    install.write("trace", "");
+    // It fails once more: its data moved in this run, and that is not forgotten.
+    install.bench.resume(&install.plan, &["web-1"], "retry").await;
+    assert_eq!(install.read("trace"), "pin switch switch-back unpin", "{}", install.why());
+    assert!(install.why().contains("data stays as `Migrate` left it"), "{}", install.why());
+    fs::remove_file(install.path("broken")).expect("mended");
+    install.bench.resume(&install.plan, &["web-1"], "retry").await;
+    assert_eq!(install.outcome(), HostOutcome::Done, "{}", install.why());
+    assert_eq!([install.read("data"), install.read("backup")], ["old new", "old"]);
+    assert_eq!(install.read("trace"), "pin switch switch-back unpin pin switch");
 }

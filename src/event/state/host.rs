@@ -35,6 +35,10 @@ pub struct HostState {
     pub after: Option<Version>,
     /// The identity of the host, by the user whose lease it gave; none: there is nothing it has to remember.
     pub host_ids: IndexMap<Option<String>, String>,
+    /// Its turn came to an end before, and there it may say so.
+    pub came_to_end: bool,
+    /// The users whose lease it gave since: there it does not say so any more.
+    pub leased: Vec<Option<String>>,
     /// When its window opens, where it waits for that, and why.
     pub deferred: Option<(Timestamp, String)>,
     /// The time in which its product is down.
@@ -222,6 +226,8 @@ impl HostState {
             before: line.version.clone(),
             after: None,
             host_ids: IndexMap::new(),
+            came_to_end: false,
+            leased: Vec::new(),
             deferred: None,
             downtime: Outage::new(line.downtime.clone()),
             segment: None,
@@ -302,6 +308,7 @@ impl HostState {
         if self.outcome.is_some() {
             self.steps.values_mut().for_each(|step| step.is_weighed = true);
         }
+        self.begin_anew();
         self.outcome = None;
         self.failure = None;
         self.deferred = None;
@@ -416,6 +423,7 @@ impl HostState {
             }
             Happening::LeaseTaken { user, host_id } => {
                 self.host_ids.insert(user.clone(), host_id.clone());
+                self.leased.push(user.clone());
             }
             Happening::FactRead { fact, value } => {
                 self.facts.insert(fact.clone(), value.clone());
@@ -679,12 +687,17 @@ impl HostState {
         if self.started.is_none() && outcome.is_good() {
             return Err(Refusal::OutcomeWithoutTurn { host: name.clone(), outcome });
         }
+        if outcome == HostOutcome::Undone && self.way == Some(Way::Restore) {
+            self.data_is_back();
+        }
         self.end_way(outcome);
         if self.may_be_forgotten(outcome) {
             self.host_ids.clear();
             self.steps.values_mut().for_each(|step| step.is_kept = false);
         }
         self.outcome = Some(outcome);
+        self.came_to_end = true;
+        self.leased.clear();
         self.failure = failure.cloned().or_else(|| self.unwound_for.clone());
         self.before = before.cloned().or(self.before.take());
         self.after = after.cloned().or(self.after.take());

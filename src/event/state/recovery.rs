@@ -1,13 +1,15 @@
 //! The part of a host's state that incidents and the ways on make.
 
-use super::{HostState, Refusal};
-use crate::model::{Failure, HostName, HostOutcome};
+use super::{HostState, Refusal, StepState, UndoState};
+use crate::model::{Effect, Failure, HostName, HostOutcome};
 
 impl HostState {
     pub(super) fn begin_incident(&mut self, host: &HostName, failure: &Failure) -> Result<(), Refusal> {
-        if self.unwound_for.is_some() {
+        if self.unwound_for.is_some() && self.undo_begun() {
             return Err(Refusal::Unwinding(host.clone()));
         }
+        // It was to be taken back, and its data turned out to have moved.
+        self.unwound_for = None;
         if self.incident_open {
             return Err(Refusal::IncidentTwice(host.clone()));
         }
@@ -16,6 +18,32 @@ impl HostState {
         self.incidents += 1;
         self.way = None;
         Ok(())
+    }
+
+    /// The data of before was put back: what changed it counts as not done.
+    pub(super) fn data_is_back(&mut self) {
+        let changed = self.steps.values_mut().filter(|step| changes_data(step));
+        changed.for_each(|step| step.undo = UndoState::Undone);
+    }
+
+    /// A host that was taken back reads and saves anew what it read and saved, unless that is of data which was
+    /// changed since and stays so.
+    ///
+    /// Does nothing to any other host.
+    pub fn begin_anew(&mut self) {
+        if self.outcome != Some(HostOutcome::Undone) {
+            return;
+        }
+        let stays = self.steps.values().any(|step| changes_data(step) && step.stands());
+        if !stays {
+            let read = self.steps.values_mut().filter(|step| step.part.is_main() && step.effect == Some(Effect::Read));
+            read.for_each(|step| step.undo = UndoState::Undone);
+        }
+    }
+
+    /// Whether taking back any of the plan's own steps has begun.
+    pub fn undo_begun(&self) -> bool {
+        self.steps.values().any(|step| step.part.is_main() && step.undo != UndoState::None)
     }
 
     /// An end that is no cut closes what was under way.
@@ -32,4 +60,8 @@ impl HostState {
         let seen = self.steps.values().filter(|step| step.part.is_main()).count();
         self.steps_total = self.steps_total.max(seen);
     }
+}
+
+fn changes_data(step: &StepState) -> bool {
+    step.part.is_main() && step.effect.is_some_and(Effect::passes_no_return)
 }

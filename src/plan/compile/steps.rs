@@ -145,6 +145,9 @@ impl Compiler<'_> {
         let undo = match (self.explicit_undo(scope, doc, base), kind.undo()) {
             (Some(undo), _) => undo,
             (None, _) if effect == Effect::Read => PlannedUndo::Nothing,
+            (None, _) if effect == Effect::Irreversible => {
+                PlannedUndo::Impossible { reason: "it cannot be taken back at all".to_owned(), waived: true }
+            }
             (None, _) if effect.passes_no_return() => {
                 PlannedUndo::Impossible { reason: "only a restore takes data back".to_owned(), waived: true }
             }

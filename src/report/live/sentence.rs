@@ -106,8 +106,12 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
         Happening::WayChosen { way, by } => format!("{} was chosen by {}", way, cell(by)),
         Happening::Approved { approval } => {
             let backup = approval.backup.map(|at| format!(" of the backup of {at}")).unwrap_or_default();
+            let what = match approval.steps.as_slice() {
+                [] => cell(&approval.action).clone(),
+                steps => words::and(&steps.iter().map(|step| format!("irreversible `{}`", cell(step))).collect::<Vec<_>>()),
+            };
             let how = if approval.how == "typed" { "at a terminal" } else { "in a file of approvals" };
-            format!("{}{backup} was approved by {} {how}", cell(&approval.action), cell(&approval.by))
+            format!("{what}{backup} was approved by {} {how}", cell(&approval.by))
         }
         Happening::UnwindStarted { failure } => {
             // The causes stand with the step or the check that failed, a line or two above.

@@ -1,0 +1,60 @@
+//! What is done to a host only with a person's approval, by name.
+
+use jiff::Timestamp;
+
+use super::{HostPlan, Plan};
+use crate::model::{Approval, Effect, HostName, Version};
+
+/// What a person has to approve before anything begins on a host. No flag takes its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeedsApproval {
+    /// `irreversible`, `restore`, `rollback`.
+    pub action: &'static str,
+    /// When the backup was made that is put back.
+    pub backup: Option<Timestamp>,
+    /// The steps that nothing takes back, by name.
+    pub steps: Vec<String>,
+    /// The version to which those steps lead.
+    pub to: Option<Version>,
+}
+
+impl NeedsApproval {
+    /// Whether this approval is for exactly that.
+    pub fn is_given_by(&self, approval: &Approval) -> bool {
+        approval.action == self.action
+            && (self.backup.is_none() || approval.backup == self.backup)
+            && approval.steps == self.steps
+            && approval.to == self.to
+    }
+}
+
+impl Plan {
+    /// What a person has to approve for a host of this plan. `None`: nothing.
+    pub fn approval(&self, host: &HostName) -> Option<NeedsApproval> {
+        let of = self.hosts.get(host)?;
+        if let Some(rollback) = &of.rollback {
+            let (action, backup) = rollback.approval()?;
+            return Some(NeedsApproval { action, backup, steps: Vec::new(), to: None });
+        }
+        let steps = of.irreversible();
+        (!steps.is_empty()).then(|| NeedsApproval {
+            action: "irreversible",
+            backup: None,
+            steps,
+            to: self.wanted.clone(),
+        })
+    }
+}
+
+impl HostPlan {
+    /// The names of the steps that nothing takes back, each once: a step of every hop is one.
+    fn irreversible(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for step in self.steps.iter().filter(|step| step.effect == Effect::Irreversible) {
+            if !names.contains(&step.name) {
+                names.push(step.name.clone());
+            }
+        }
+        names
+    }
+}
