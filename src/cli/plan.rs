@@ -11,7 +11,7 @@ use super::{
     Global, OutputFormat,
     course::{self, Course},
     error::CliError,
-    open,
+    open, prefetch,
     run::Workshop,
     screen::Screen,
 };
@@ -118,7 +118,8 @@ pub(super) async fn make(
         let questions = plan::questions(project, playbook, &order).map_err(CliError::Documents)?;
         order.read = ask(project, questions, global, screen).await?;
     }
-    plan::compile(project, playbook, &order).map_err(CliError::Documents)
+    let plan = plan::compile(project, playbook, &order).map_err(CliError::Documents)?;
+    if offline { Ok(plan) } else { prefetch::found_again(plan, project, global, screen).await }
 }
 
 /// Asks hosts what is installed and what they are, and tells who did not say.

@@ -1,20 +1,25 @@
 //! `prefetch`: do what may be done days ahead, so that the window holds only the cut-over.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use super::{
     Global, OutputFormat, apply,
     course::{self, Course},
     error::CliError,
-    open, plan,
+    open,
+    plan::{What, make, write},
+    run::Workshop,
     screen::Screen,
     windows,
 };
 use crate::{
-    engine::Mode,
-    model::ExitCode,
-    plan::{Pace, Plan, Purpose},
-    report::{self, Detail},
+    config::Project,
+    engine::{self, Mode},
+    event::{RunState, UndoState},
+    ledger::{Ledger, RunRecord},
+    model::{ExitCode, HostName, StepId, StepOutcome},
+    plan::{self, DoneAhead, Pace, Plan, Purpose},
+    report::{self, Detail, words},
 };
 
 /// Do what a playbook may do days ahead, on a few hosts at once
@@ -69,19 +74,19 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
     let (project, playbook) = open::playbook(global, screen, &args.playbook)?;
-    let what = plan::What {
+    let what = What {
         playbook: args.playbook.clone(),
         to: args.to.clone(),
         limit: args.limit.clone(),
         // Release notes are read with the upgrade.
         course: Course { direct: args.direct, from: args.from.clone(), ack: Vec::new() },
     };
-    let whole = plan::make(&project, &playbook, &what, false, global, screen).await?;
+    let whole = make(&project, &playbook, &what, false, global, screen).await?;
     let pace = Pace { at_once: args.at_once as usize, per_minute: args.per_minute };
     let plan = ahead(whole, pace)?;
     if args.plan || course::is_hopeless(&plan) {
         if let Some(out) = args.out.as_ref().filter(|_| args.plan) {
-            plan::write(&plan, out)?;
+            write(&plan, out)?;
         }
         if screen.format == OutputFormat::Json {
             screen.print(&serde_json::to_string_pretty(&plan).expect("a plan is plain data"))?;
@@ -116,4 +121,71 @@ fn ahead(whole: Plan, pace: Pace) -> Result<Plan, CliError> {
 /// Takes as much out of a plan as another one holds: all of it, or what may be done ahead.
 pub(super) fn as_much_of(whole: Plan, planned: &Plan) -> Result<Plan, CliError> {
     if planned.purpose == Purpose::Prefetch { ahead(whole, Pace::of(planned)) } else { Ok(whole) }
+}
+
+/// Runs of the ledger that are looked through for prefetches, and how many of those are read.
+const LOOKED_THROUGH: usize = 500;
+const MOST_READ: usize = 20;
+
+/// Finds what earlier prefetches did of a plan, and looks whether it is still there.
+///
+/// What cannot be read, or looked at, was not done: the upgrade does it then.
+pub(super) async fn found_again(
+    plan: Plan,
+    project: &Project,
+    global: &Global,
+    screen: &Screen,
+) -> Result<Plan, CliError> {
+    if !plan.hosts.values().flat_map(|host| &host.steps).any(|step| step.ahead) {
+        return Ok(plan);
+    }
+    let workshop = Workshop::open(&project.root, global, screen)?;
+    let plan = plan.with_prefetched(&recorded(workshop.ledger()));
+    let Some(look) = plan.to_look_at() else { return Ok(plan) };
+    if screen.live {
+        screen.say(&format!("Looking for what was fetched on {}", words::count(look.hosts.len(), "host")));
+    }
+    let means = workshop.means_without_run();
+    let control = means.control.clone();
+    let seen = engine::look_over(Arc::new(look), means).await?;
+    if control.stop_now() > engine::Stop::No {
+        return Err(CliError::Interrupted);
+    }
+    let there = |host: &HostName, step: &StepId| {
+        let step = seen.hosts.get(host).and_then(|host| host.steps.get(step));
+        step.is_some_and(|step| step.outcome == Some(StepOutcome::Unchanged))
+    };
+    Ok(plan.with_prefetched_only(there))
+}
+
+/// Reads from the ledger which steps prefetches did.
+fn recorded(ledger: &Ledger) -> Vec<DoneAhead> {
+    let runs = ledger.runs(LOOKED_THROUGH).unwrap_or_default();
+    let read = |run: &RunRecord| -> Option<(Plan, RunState)> {
+        let plan = serde_json::from_str(&ledger.plan(run.number).ok()?).ok()?;
+        Some((plan, RunState::fold(&ledger.events(run.number, None).ok()?).ok()?))
+    };
+    let mut done = Vec::new();
+    for run in runs.iter().filter(|run| run.purpose == Purpose::Prefetch.as_str()).take(MOST_READ) {
+        let Some((plan, state)) = read(run) else { continue };
+        for (host, of) in &plan.hosts {
+            let Some(known) = state.hosts.get(host) else { continue };
+            for step in &of.steps {
+                let Some(state) = known.steps.get(&step.id) else { continue };
+                let is_good = state.outcome.as_ref().is_some_and(StepOutcome::is_good);
+                if !is_good || state.undo == UndoState::Undone {
+                    continue;
+                }
+                done.push(DoneAhead {
+                    host: host.clone(),
+                    action: step.action.clone(),
+                    run_as: step.run_as.clone(),
+                    run: run.number,
+                    at: plan::made_ahead(&state.receipt).or(state.ended).unwrap_or(state.started),
+                    receipt: state.receipt.clone(),
+                });
+            }
+        }
+    }
+    done
 }

@@ -317,7 +317,9 @@ fn refuse_changes(planned: &Plan, global: &Global, screen: &Screen) -> Result<()
     let order = order_of(planned, limit, read, from, base_of(&project, path));
     let today = plan::compile(&project, &playbook, &order).map_err(CliError::Documents)?;
     let today = prefetch::as_much_of(today, planned)?;
-    let differences = differences(planned, &today);
+    // What was there already counts for how long it takes, and not for what is done.
+    let bare = planned.clone().with_prefetched_only(|_, _| false);
+    let differences = differences(&bare, &today);
     if differences.is_empty() {
         return Ok(());
     }

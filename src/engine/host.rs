@@ -66,7 +66,9 @@ pub(super) async fn run(
         means.recorder.record(Some(&host), Happening::WayChosen { way, by: means.owner.clone() }).await?;
         past.way = Some(way);
     }
-    let host_plan = &plan.hosts[&host];
+    // What was saved ahead and is too old by now is saved again.
+    let fresh = plan.hosts[&host].without_stale((means.now)());
+    let host_plan = fresh.as_ref().unwrap_or(&plan.hosts[&host]);
     let mut turn = Turn {
         plan: &plan,
         host: host.clone(),

@@ -48,6 +48,7 @@ pub use close::{Verdict, close};
 pub use exec::{AdHoc, exec};
 pub use host::{Backup, backup_of};
 pub use manifest::{Manifest, ManifestError};
+use memory::Memory;
 pub use recover::{Remembered, recall, record, survey};
 pub use rollback::{Finished, NotBack, changed_by, rollback};
 use rollout::{Past, Rollout};
@@ -189,6 +190,15 @@ pub async fn apply_approved(
 ) -> Result<ExitCode, EngineError> {
     let choices = approvals.into_iter().map(|(host, approval)| (host, Choice::approved(Some(approval)))).collect();
     Box::pin(Rollout::new(&plan, mode, means, None).choose(choices).run()).await
+}
+
+/// Looks at every step of a plan, and returns what was found. Changes nothing.
+pub async fn look_over(plan: Arc<Plan>, means: Means) -> Result<RunState, EngineError> {
+    let memory = Arc::new(Memory::new(None, &means));
+    let means = Means { recorder: Arc::clone(&memory) as Arc<dyn Recorder>, ..means };
+    apply(plan, Mode::Look { diff: false }, means).await?;
+    let state = memory.state().clone();
+    Ok(state)
 }
 
 /// Takes a run up again for `hosts`: each goes on exactly where it was, from what the ledger (`past`) and

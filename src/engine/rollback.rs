@@ -9,7 +9,7 @@ use crate::{
     model::{Effect, HostName, HostOutcome, RunId, RunNumber, Span, StepId, StepOutcome, StepPart},
     plan::{
         FailureBudget, HostPlan, HostRollback, KeptReceipt, Plan, PlannedStep, PlannedUndo, Promote, Purpose, Recovery,
-        Shape, TakenStep, Timing, Watch, Wave,
+        Shape, TakenStep, Timing, Watch, Wave, made_ahead,
     },
 };
 
@@ -149,7 +149,8 @@ fn host_plan(
     let before = of.steps.iter().position(|step| step.effect.passes_no_return() && stands(state, step));
     let receipts = of.steps[..before.unwrap_or(of.steps.len())].iter().filter_map(|step| {
         let known = state.steps.get(&step.id).filter(|known| !known.receipt.is_empty())?;
-        Some(KeptReceipt { step: step.name.clone(), receipt: known.receipt.clone(), ended: known.ended? })
+        let ended = made_ahead(&known.receipt).or(known.ended)?;
+        Some(KeptReceipt { step: step.name.clone(), receipt: known.receipt.clone(), ended })
     });
     let rollback = HostRollback {
         of: finished.id.clone(),

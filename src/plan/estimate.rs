@@ -37,18 +37,22 @@ pub struct Estimate {
     pub downtime: Option<Span>,
 }
 
+/// What one look is counted as.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What one check is counted as.
 const CHECK: Duration = Duration::from_secs(2);
 
 impl Estimate {
     /// Counts what a host's plan says.
     pub fn of(host: &HostPlan) -> Self {
-        let expected = |step: &PlannedStep| step.timing.expected.0;
         let after = checks(host.checks.len());
         let baseline = checks(host.checks.iter().filter(|check| !check.after_only).count() + host.gates.len());
         let forward = baseline + host.steps.iter().map(expected).sum::<Duration>() + after;
         let undo = |step: &PlannedStep| match &step.undo {
             PlannedUndo::Nothing | PlannedUndo::Impossible { .. } => Duration::ZERO,
+            // What was there before is not taken back.
+            _ if step.prefetched.is_some() => Duration::ZERO,
             PlannedUndo::ByProgram => expected(step),
             PlannedUndo::By(steps) => steps.iter().map(expected).sum(),
         };
@@ -61,6 +65,12 @@ impl Estimate {
     pub fn need(&self) -> Span {
         Span(self.forward.0 + self.back.0)
     }
+}
+
+/// What a step is counted as: one that a prefetch did only looks.
+fn expected(step: &PlannedStep) -> Duration {
+    let expected = step.timing.expected.0;
+    if step.prefetched.is_some() { expected.min(LOOK) } else { expected }
 }
 
 fn checks(count: usize) -> Duration {
@@ -80,7 +90,7 @@ fn downtime(host: &HostPlan, after: Duration) -> Option<Span> {
     for step in &host.steps {
         depth += usize::from(step.timing.downtime.is_some_and(Downtime::begins));
         if depth > 0 {
-            total += step.timing.expected.0;
+            total += expected(step);
         }
         depth = depth.saturating_sub(usize::from(step.timing.downtime.is_some_and(Downtime::ends)));
     }

@@ -32,7 +32,7 @@ pub use approval::NeedsApproval;
 pub use compile::{FORMAT, Order, compile, questions, target};
 pub use estimate::{Estimate, Timing};
 pub use path::Hop;
-pub use prefetch::Pace;
+pub use prefetch::{DoneAhead, Pace, Prefetched, made_ahead};
 pub use reading::{Installed, PlannedFact, Reading};
 pub use recovery::{HostRollback, KeptReceipt, Recovery, Shape, TakenStep, leaves};
 pub use summary::{Bound, Coverage, Lengths, NoReturn, Summary};
@@ -314,6 +314,9 @@ pub struct PlannedStep {
     /// A prefetch may do it days ahead.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ahead: bool,
+    /// A prefetch did it, and what it left was still there when the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetched: Option<Prefetched>,
     /// What is expected of it; nothing is enforced.
     #[serde(default)]
     pub timing: Timing,
@@ -419,6 +422,10 @@ impl PlannedStep {
                 }
                 let act = program.undo.unwrap_or_else(|| "exit 0".to_owned());
                 Work::Host(HostProgram { act, keep_of, ..HostProgram::default() })
+            }
+            (Work::Host(program), None) => {
+                let again = || self.prefetched.as_ref()?.look(&self.name);
+                Work::Host(HostProgram { look: program.look.or_else(again), ..program })
             }
             (work, _) => work,
         }

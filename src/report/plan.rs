@@ -124,7 +124,8 @@ fn alike<'a>(plan: &'a Plan, detail: Detail, summary: Summary<'_>) -> Vec<(Vec<&
             .iter()
             .map(|step| {
                 let said = if detail == Detail::Full { summary(step) } else { String::new() };
-                format!("{}\0{}\0{}\0{said}", step.name, step.effect, undo(&step.undo))
+                let there = step.prefetched.as_ref().map(|found| found.run);
+                format!("{}\0{}\0{}\0{there:?}\0{said}", step.name, step.effect, undo(&step.undo))
             })
             .chain(host.rollback.iter().map(|back| format!("{:?} {} {:?}", back.shape, back.why, back.to)))
             .chain(host.recovery.steps().map(|step| format!("{:?} {}", step.part, step.name)))
@@ -176,7 +177,10 @@ fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, sum
                 "(differs from host to host)".to_owned()
             };
             let name = cell(&step.name);
-            let what = if said.is_empty() || said == name { name } else { format!("{name}\n  {said}") };
+            let mut what = if said.is_empty() || said == name { name } else { format!("{name}\n  {said}") };
+            if let Some(found) = &step.prefetched {
+                what.push_str(&format!("\n  there since run {}, {}", found.run, page.date(found.at)));
+            }
             let tone = if step.effect.passes_no_return() { Tone::Odd } else { Tone::Plain };
             let mark = if host.point_of_no_return == Some(index) { " !" } else { "" };
             // With one hop it is clear where a step leads.

@@ -88,6 +88,11 @@ fn what_is_fetched_ahead_is_not_fetched_again_and_changes_nothing_that_runs() {
     fleet.longshore(["status"]).run().expect_code(0).tells("run 0002 has ended").says("1/1 green gates");
     fleet.longshore(["history"]).run().expect_code(0).says("prefetch up");
 
+    // The plan of the upgrade has looked, and counts on it where it is.
+    let plan = fleet.longshore(["plan", "up"]).run().expect_code(0).says("there since run 0002, ");
+    let plan = plan.says("about 35s a host");
+    assert_eq!(plan.row("1")[0], "1", "{plan}");
+
     // A second time only what is missing by then is fetched.
     remove(&fleet, "web-2");
     let ran = fleet.longshore(["prefetch", "up"]).run().expect_code(0);
@@ -96,6 +101,8 @@ fn what_is_fetched_ahead_is_not_fetched_again_and_changes_nothing_that_runs() {
 
     // What was removed after it was fetched is fetched by the upgrade, there and nowhere else.
     remove(&fleet, "web-2");
+    let plan = fleet.longshore(["plan", "up"]).run().expect_code(0);
+    plan.says("web-1 (profile app").says("web-2 (profile app").says("about 35s to 11m a host");
     for name in ["web-1", "web-2"] {
         fs::write(fleet.host(name).home.join("open"), "").expect("written");
     }
@@ -148,4 +155,63 @@ fn a_playbook_that_has_nothing_to_fetch_says_so() {
     fleet.write("playbooks/up.toml", "hosts = \"all\"\n[[steps]]\nname = \"Blind\"\ncommand = \"true\"\n");
     let ran = fleet.longshore(["prefetch", "up"]).run().expect_code(2);
     ran.tells("nothing of this playbook may be done ahead").tells("`ahead = true`");
+}
+
+const SAVED: &str = r#"
+hosts = "all"
+
+[[steps]]
+name = "Save the data"
+ahead = true
+backup = { files = { paths = ["{{path}}/data"] }, to = "{{path}}/backups", name = "data" }
+
+[[steps]]
+name = "Migrate"
+command = { run = "echo \"$LONGSHORE_RECEIPT_FILE\" >>migrated", dir = "{{path}}" }
+effect = "data"
+requires = [{ receipt = "Save the data", younger-than = "24h" }]
+"#;
+
+/// The proven copies of a host, by name.
+fn copies(fleet: &Fleet, host: &str) -> Vec<String> {
+    let folder = fs::read_dir(fleet.host(host).home.join("backups")).into_iter().flatten().flatten();
+    let names = folder.map(|entry| entry.path().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names.filter_map(|name| Some(name.strip_suffix(".receipt")?.to_owned())).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn f_16_a_backup_made_ahead_counts_while_it_is_young_and_whole_and_is_made_again_otherwise() {
+    let Some(fleet) = fleet() else { return };
+    for host in &fleet.hosts {
+        fs::create_dir(host.home.join("data")).expect("a folder");
+        fs::write(host.home.join("data/rows"), "one\n").expect("written");
+    }
+    fleet.write_inventory("");
+    fleet.write("playbooks/up.toml", SAVED);
+    fleet.longshore(["prefetch", "up"]).run().expect_code(0);
+    assert_eq!(["web-1", "web-2"].map(|host| copies(&fleet, host).len()), [1, 1]);
+    // A second time there is nothing to save.
+    let ran = fleet.longshore(["prefetch", "up"]).run().expect_code(0);
+    assert_eq!(ran.row("web-[1,2]")[1], "unchanged", "{ran}");
+    assert_eq!(["web-1", "web-2"].map(|host| copies(&fleet, host).len()), [1, 1]);
+
+    // Of a plan that was kept: one copy is damaged afterwards, its size the same.
+    let kept = fleet.project().join("up.json").to_string_lossy().into_owned();
+    fleet.longshore(["plan", "up", "-o", &kept]).run().expect_code(0).says("there since run 000");
+    let copy = &copies(&fleet, "web-2")[0];
+    let size = fs::metadata(copy).expect("a copy").len();
+    fs::write(copy, vec![b'x'; usize::try_from(size).expect("small")]).expect("written");
+    let ran = fleet.longshore(["apply", &kept]).run().expect_code(0);
+    assert_eq!(ran.row("web-[1,2]")[1..3], ["done", "2/2"], "{ran}");
+    assert_eq!(["web-1", "web-2"].map(|host| copies(&fleet, host).len()), [1, 2]);
+    for host in ["web-1", "web-2"] {
+        assert_eq!(fleet.read(host, "migrated").trim(), copies(&fleet, host).last().expect("a copy"), "{host}");
+    }
+
+    // Where it may not be that old, it is made in the run itself.
+    fleet.write("playbooks/up.toml", &SAVED.replace("24h", "1s"));
+    fleet.longshore(["apply", "up", "--yes"]).run();
+    assert_eq!(["web-1", "web-2"].map(|host| copies(&fleet, host).len()), [2, 3]);
 }

@@ -10,7 +10,7 @@ use crate::{
     },
     event::{Happening, HostState, UndoState},
     model::{Failure, FailureClass, HostOutcome, Receipt, StepOutcome},
-    plan::{HostPlan, PlannedStep, leaves},
+    plan::{HostPlan, PlannedStep, leaves, made_ahead},
 };
 
 impl Turn<'_> {
@@ -186,7 +186,7 @@ pub fn backup_of(of: &HostPlan, state: &HostState) -> Option<Backup> {
         before.iter().rev().filter(|step| leaves(&step.name, &needed.receipt)).find_map(|step| {
             let state = state.steps.get(&step.id)?;
             state.receipt.get("verified").filter(|how| !how.trim().is_empty())?;
-            let ended = state.ended?;
+            let ended = made_ahead(&state.receipt).or(state.ended)?;
             Some(Backup { step: step.name.clone(), receipt: state.receipt.clone(), ended })
         })
     })

@@ -62,6 +62,7 @@ impl Turn<'_> {
             let late = past.as_ref().and_then(|past| past.segment.as_ref()).filter(|_| !batch.started);
             let ended = late.map_or_else(|| Ended::Now(Instant::now()), |sent| Ended::Before(sent.sent));
             for Ran { index, outcome, receipt, start } in std::mem::take(&mut batch.ran) {
+                let ended = Turn::made(&receipt, ended);
                 let done = DoneStep { index, receipt, ended, changed: false, half: false };
                 match &outcome {
                     StepOutcome::Changed => {
@@ -192,7 +193,7 @@ impl Turn<'_> {
             let half = state.outcome.as_ref().and_then(StepOutcome::failure).is_some_and(begun);
             let changed = state.undo != UndoState::Undone && (state.stands() || half);
             let proves = state.outcome == Some(StepOutcome::Unchanged) && !state.receipt.is_empty();
-            let ended = Ended::Before(state.ended.unwrap_or(state.started));
+            let ended = Turn::made(&state.receipt, Ended::Before(state.ended.unwrap_or(state.started)));
             (changed || proves).then(|| DoneStep { index, receipt: state.receipt.clone(), ended, changed, half })
         });
         stood.collect()

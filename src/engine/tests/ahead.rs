@@ -69,3 +69,18 @@ async fn a_gate_that_is_closed_ahead_parks_the_host() {
     assert_eq!(bench.notes.outcome("web-1"), Some(HostOutcome::Parked));
     assert_eq!(ran(&transport, "web-1", WORDS), Vec::<String>::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn f_16_what_was_saved_ahead_is_as_old_as_it_is_and_not_as_old_as_the_look_at_it() {
+    // 113: the attached program's word for "nothing to do". The bench's clock begins on the 21st, at noon.
+    let receipt = "longshore-receipt verified read\nlongshore-receipt prefetched 2026-11-20T12:00:00Z\n";
+    for (hours, exit) in [(25, ExitCode::Good), (24, ExitCode::HostFailed)] {
+        let transport = attached().answer(Answer::to("one").status(113).out(receipt));
+        let bench = Bench::new(transport.clone());
+        let younger_than = Some(Span::seconds(hours * 3600));
+        let requires = vec![crate::plan::Requirement { receipt: "one".to_owned(), younger_than }];
+        let migrate = PlannedStep { requires, ..data_step("two") };
+        assert_eq!(bench.apply(&plan(&[&["web-1"]], vec![bare_step("one"), migrate])).await, exit, "{hours} hours");
+        assert_eq!(ran(&transport, "web-1", WORDS).contains(&"two".to_owned()), exit == ExitCode::Good);
+    }
+}

@@ -205,6 +205,7 @@ fn bare_step(text: &str) -> PlannedStep {
         part: StepPart::Main,
         takes_back: None,
         ahead: false,
+        prefetched: None,
         confirm_within: None,
         timing: crate::plan::Timing::default(),
         hop: None,

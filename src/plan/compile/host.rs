@@ -236,6 +236,7 @@ impl Compiler<'_> {
                 part: StepPart::Main,
                 takes_back: None,
                 ahead: false,
+                prefetched: None,
                 timing: Timing { expected: Span::seconds(1), downtime: None },
                 hop: scope.hop.map(|hop| hop.index),
                 confirm_within: None,

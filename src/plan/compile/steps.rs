@@ -191,6 +191,7 @@ impl Compiler<'_> {
             part: StepPart::Main,
             takes_back: None,
             ahead: doc.ahead == Some(true),
+            prefetched: None,
             timing: Timing { expected: doc.expected.unwrap_or(Span(action.kind().expected())), downtime: doc.downtime },
             hop: scope.hop.map(|hop| hop.index),
             action,

@@ -1,7 +1,12 @@
 //! What of a plan may be done ahead of it.
 
 use super::*;
-use crate::{model::Span, plan::Pace};
+use std::time::Duration;
+
+use crate::{
+    model::{Receipt, RunNumber, Span},
+    plan::{DoneAhead, Pace, PlannedStep},
+};
 
 const AHEAD: &str = r#"
 vars = { path = "/srv/app" }
@@ -156,4 +161,125 @@ fn a_step_that_changes_what_runs_or_cannot_tell_whether_it_is_done_is_no_prefetc
     );
     let repeated = with("command = \"true\"\nahead = true\nrepeat-safe = true").expect("a plan");
     assert_eq!(repeated.hosts[0].steps.len(), 2);
+}
+
+/// What the prefetch of a plan did there, as the ledger would have it.
+fn done(plan: &Plan, at: &str, receipt: &Receipt) -> Vec<DoneAhead> {
+    let hosts = plan.clone().ahead(SLOWLY).expect("a plan").hosts;
+    let step = |host: &HostName, step: &PlannedStep| DoneAhead {
+        host: host.clone(),
+        action: step.action.clone(),
+        run_as: step.run_as.clone(),
+        run: RunNumber(7),
+        at: at.parse().expect("a time"),
+        receipt: receipt.clone(),
+    };
+    hosts.iter().flat_map(|(host, of)| of.steps.iter().map(move |of| step(host, of))).collect()
+}
+
+/// The names of the steps that count as done ahead, and what the host is expected to take.
+fn marked(plan: &Plan, host: &str) -> (Vec<String>, Span) {
+    let host = &plan.hosts[&name(host)];
+    let steps = host.steps.iter().filter(|step| step.prefetched.is_some());
+    (steps.map(|step| step.name.clone()).collect(), host.estimate.expect("an estimate").forward)
+}
+
+#[test]
+fn what_was_done_ahead_counts_where_it_is_the_same_today_and_was_found_again() {
+    let plan = bench().to("1.0.1").has("1.0.0").plan();
+    let before = marked(&plan, "a-1");
+    let record = done(&plan, "1969-12-30T00:00:00Z", &Receipt::default());
+    let noted = plan.clone().with_prefetched(&record);
+    assert!(noted.is_intact() && noted.digest != plan.digest);
+    // A look instead of a minute's fetch, and nothing to take back of it.
+    assert_eq!(marked(&noted, "a-1"), (vec!["Fetch".to_owned()], Span(before.1.0 - Duration::from_secs(59))));
+    let summary = |plan: &Plan| plan.summary.clone().expect("a summary").forward.most;
+    assert_eq!(summary(&noted).0, summary(&plan).0 - Duration::from_secs(59));
+    let look = noted.to_look_at().expect("something to look at");
+    assert_eq!(steps(&look, "a-1"), ["0 get 1.0.1"]);
+    assert!(plan.to_look_at().is_none());
+
+    // Removed since on one of them.
+    let found = noted.with_prefetched_only(|host, _| host.as_str() == "a-2");
+    assert_eq!(marked(&found, "a-1"), before);
+    assert_eq!(marked(&found, "a-2").0, ["Fetch"]);
+    assert_eq!(found.with_prefetched_only(|_, _| false).hosts, plan.hosts);
+
+    // Another release is another step, whatever is recorded; so is another user.
+    let other = bench().to("1.1.0").has("1.0.1").plan().with_prefetched(&record);
+    assert_eq!(marked(&other, "a-1").0, Vec::<String>::new());
+    let as_root: Vec<_> = record.into_iter().map(|did| DoneAhead { run_as: Some("root".into()), ..did }).collect();
+    assert_eq!(marked(&plan.with_prefetched(&as_root), "a-1"), before);
+}
+
+const BACKUP: &str = r#"
+version = { command = "cat version" }
+[[upgrade]]
+name = "Save"
+ahead = true
+backup = { files = { paths = ["/srv/data"] }, to = "/srv/backups", name = "data" }
+[[upgrade]]
+name = "Migrate"
+command = "migrate {{wanted}}"
+effect = "data"
+requires = [{ receipt = "Save", younger-than = "24h" }]
+[[upgrade]]
+name = "Migrate more"
+command = "migrate-more {{wanted}}"
+effect = "data"
+requires = [{ receipt = "Save", younger-than = "36h" }]
+"#;
+
+#[test]
+fn f_16_a_backup_made_ahead_counts_as_long_as_all_who_rely_on_it_let_it() {
+    let backup = |role: &str, to: &str| bench().file("roles/app/role.toml", role).to(to).has("1.0.0").plan();
+    let proof = Receipt::default().with("verified", "read").with("file", "/srv/backups/a").with("sha256", "ab");
+    let plan = backup(BACKUP, "1.0.1");
+    let at = |at: &str, receipt: &Receipt| {
+        let noted = plan.clone().with_prefetched(&done(&plan, at, receipt));
+        let step = &noted.hosts[0].steps[0];
+        let good_for = step.prefetched.as_ref().and_then(|found| found.good_for);
+        (good_for, noted)
+    };
+    // The plans of these tests are made at the very beginning of 1970.
+    let day = Some(Span::seconds(24 * 3600));
+    let (good_for, noted) = at("1969-12-31T00:00:01Z", &proof);
+    assert_eq!(good_for, day, "the shortest of them");
+    assert_eq!(at("1969-12-31T00:00:00Z", &proof).0, None, "too old");
+    assert_eq!(at("1970-01-01T01:00:00Z", &proof).0, None, "of the future");
+    assert_eq!(at("1969-12-31T23:00:00Z", &Receipt::default().with("file", "/srv/backups/a")).0, None, "not proven");
+    assert_eq!(at("1969-12-31T23:00:00Z", &Receipt::default().with("verified", "read")).0, None, "nothing to look at");
+    // It is looked for, without summing it, and read again with its time where it is still there.
+    let look = noted.to_look_at().expect("something to look at");
+    let program = |plan: &Plan| match plan.hosts[0].steps[0].work() {
+        crate::steps::Work::Host(program) => program.look.expect("a look"),
+        crate::steps::Work::Controller(_) => panic!("it runs on the host"),
+    };
+    assert!(program(&noted).contains("longshore_holds Save /srv/backups/a '' ab"), "{}", program(&noted));
+    assert!(program(&look).contains("longshore_holds Save /srv/backups/a '' ''"), "{}", program(&look));
+
+    // One that would be too old by the end of the host's turn is made again.
+    let host = &noted.hosts[0];
+    let forward = host.estimate.expect("an estimate").forward.0;
+    let end = noted.made_at.checked_add(Duration::from_secs(1)).expect("in range");
+    let in_time = end.checked_sub(forward).expect("in range").checked_sub(Duration::from_secs(1)).expect("in range");
+    assert!(host.without_stale(in_time).is_none());
+    let fresh = host.without_stale(end.checked_sub(forward).expect("in range")).expect("a change");
+    assert_eq!(fresh.steps[0].prefetched, None);
+
+    // Of a later hop's data nothing can be saved before its time.
+    let far = backup(BACKUP, "1.2.0");
+    assert_eq!((far.hosts[0].path.len(), far.hosts[0].steps.len()), (2, 6));
+    assert_eq!(far.clone().ahead(SLOWLY).expect("a plan").hosts[0].steps.len(), 1);
+    let noted = far.clone().with_prefetched(&done(&far, "1969-12-31T23:00:00Z", &proof));
+    let hops: Vec<_> = noted.hosts[0].steps.iter().map(|step| step.prefetched.is_some()).collect();
+    assert_eq!(hops, [true, false, false, false, false, false]);
+
+    // Without a limit it must be of the run itself.
+    let why = |plan: Plan| plan.ahead(SLOWLY).expect_err("a reason").join("; ");
+    let any_age = backup(&BACKUP.replace(", younger-than = \"36h\"", ""), "1.0.1");
+    assert!(why(any_age).contains("does not say how old that may be: add `younger-than`"));
+    let looks = "command = { run = \"save\", creates = \"/srv/backups/data\" }";
+    let own = BACKUP.lines().map(|line| if line.starts_with("backup =") { looks } else { line }).collect::<Vec<_>>();
+    assert!(why(backup(&own.join("\n"), "1.0.1")).contains("others rely on its receipt"));
 }
