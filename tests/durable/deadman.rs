@@ -119,32 +119,30 @@ async fn a_step_whose_starter_slept_past_the_deadline_never_starts() {
 
 #[tokio::test]
 async fn a_confirmation_that_comes_just_in_time_and_the_deadline_never_both_win() {
-    let mut both = [0, 0];
-    for shell in Shell::all() {
-        let rounds = (0..6_u64).map(|round| async move {
-            let play = Play::begin(shell).await;
-            let segment = watched(&play.host, "exit 0", Duration::from_secs(1));
-            let late = async {
-                let begun = |state: &AttemptState| {
-                    matches!(state, AttemptState::Running { .. } | AttemptState::Ended(Ending::Changed))
-                };
-                play.becomes(&act_of(0, "cut"), begun).await;
-                tokio::time::sleep(Duration::from_millis(900 + 200 * round)).await;
-                play.side.confirm(&act_of(0, "cut")).await.expect("asked")
-            };
-            let (_, answer) = tokio::join!(play.run(&segment), late);
-            play.host.falls_silent(Duration::from_secs(20)).await.expect("silent");
-            let undone = count(&play.host, "undone");
-            match answer {
-                Confirmation::Confirmed => assert_eq!(undone, 0, "{shell:?} {round}"),
-                Confirmation::Fired { .. } => assert_eq!(undone, 1, "{shell:?} {round}"),
-            }
-            undone
-        });
-        for undone in futures::stream::iter(rounds).buffer_unordered(3).collect::<Vec<_>>().await {
-            both[undone] += 1;
+    let cases = Shell::all().into_iter().flat_map(|shell| (0..6_u64).map(move |round| (shell, round)));
+    let rounds = cases.map(|(shell, round)| async move {
+        let play = Play::begin(shell).await;
+        let (end, _) = play.run(&watched(&play.host, "exit 0", Duration::from_secs(2))).await;
+        if !matches!(end.expect("followed")[..], [Ending::Changed]) {
+            // A machine so slow that the deadline was over before the start: fenced off.
+            assert_eq!(count(&play.host, "act"), 0, "{shell:?} {round}");
+            return None;
         }
+        tokio::time::sleep(Duration::from_millis(900 + 400 * round)).await;
+        let answer = play.side.confirm(&act_of(0, "cut")).await.expect("asked");
+        play.host.falls_silent(Duration::from_secs(20)).await.expect("silent");
+        let undone = count(&play.host, "undone");
+        match answer {
+            Confirmation::Confirmed => assert_eq!(undone, 0, "{shell:?} {round}"),
+            Confirmation::Fired { .. } => assert_eq!(undone, 1, "{shell:?} {round}"),
+        }
+        Some(undone)
+    });
+    let mut both = [0, 0];
+    for undone in futures::stream::iter(rounds).buffer_unordered(9).collect::<Vec<_>>().await.into_iter().flatten() {
+        both[undone] += 1;
     }
+    assert_ne!(both, [0, 0], "no step was begun in time");
     println!("{} confirmed, {} taken back", both[0], both[1]);
 }
 
