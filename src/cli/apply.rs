@@ -124,6 +124,7 @@ pub(super) async fn carry_out(
         hosts: plan.hosts.len(),
         show: Show::Everything,
     };
+    workshop.mind_descriptors(plan.rollout.at_once);
     let text = serde_json::to_string(&*plan).expect("a plan is plain data");
     let run = |means| engine::apply_approved(Arc::clone(&plan), approved, mode, Means { windows, ..means });
     let ran = workshop.run(&text, about, run).await?;

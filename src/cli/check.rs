@@ -66,6 +66,7 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         hosts: plan.hosts.len(),
         show: Show::Everything,
     };
+    workshop.mind_descriptors(plan.rollout.at_once);
     let text = serde_json::to_string(&*plan).expect("a plan is plain data");
     let ran = workshop.run(&text, about, |means| engine::sweep(Arc::clone(&plan), means)).await?;
     if screen.format == OutputFormat::Human {

@@ -89,6 +89,7 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         stdin,
     });
     let workshop = Workshop::open(&project.root, global, screen)?;
+    workshop.mind_descriptors(ad_hoc.at_once);
     let about = About {
         title: ad_hoc.command.to_string(),
         purpose: "exec",

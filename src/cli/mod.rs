@@ -14,6 +14,7 @@ mod control;
 mod controls;
 mod course;
 mod demo;
+mod descriptors;
 mod error;
 mod exec;
 mod history;
@@ -167,6 +168,7 @@ pub fn main() -> process::ExitCode {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CORE) {
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, hard);
     }
+    descriptors::raise();
     tell_of_panics();
     let screen = Screen::new(&cli.global);
     start_log(cli.global.verbose);

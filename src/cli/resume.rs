@@ -287,6 +287,7 @@ impl Opened {
         screen.say(&format!("run {}: {purpose} for {}", self.record.number, words::count(hosts.len(), "host")));
         let choices = hosts.into_iter().map(|host| (host.clone(), Choice::approved(approved.remove(&host)))).collect();
         let (plan, state) = (Arc::new(self.plan), self.state);
+        self.workshop.mind_descriptors(plan.rollout.at_once);
         let Ran { exit, state, number } = self
             .workshop
             .reopen(self.record.number, |means| {

@@ -11,8 +11,8 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Global, OutputFormat, controls, error::CliError, prompt::TerminalPrompter, screen::Screen, secrets::SecretStore,
-    voice::Voice,
+    Global, OutputFormat, controls, descriptors, error::CliError, prompt::TerminalPrompter, screen::Screen,
+    secrets::SecretStore, voice::Voice,
 };
 use crate::{
     engine::{self, EngineError, Means, Secrets as _},
@@ -82,6 +82,17 @@ impl Workshop {
         self.follow(&handle, Show::Everything, work, id, owner()).await
     }
 
+    /// Says so where fewer than these can be worked on at once, for want of file descriptors.
+    pub(crate) fn mind_descriptors(&self, at_once: usize) {
+        let hosts = descriptors::hosts();
+        if at_once > hosts {
+            self.screen.tell(&format!(
+                "note: {hosts} hosts at once instead of {at_once}: this process may open {} files (`ulimit -n`)",
+                descriptors::limit()
+            ));
+        }
+    }
+
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
     }
@@ -132,6 +143,7 @@ impl Workshop {
             connect_within: self.global.connect_timeout.0,
             now: Arc::new(Timestamp::now),
             windows: engine::Windows::AsPlanned,
+            at_most: descriptors::hosts(),
             lease_term: crate::durable::TERM,
         };
         let ended = work(means).await;
@@ -178,6 +190,7 @@ impl Workshop {
             connect_within: self.global.connect_timeout.0,
             now: Arc::new(Timestamp::now),
             windows: engine::Windows::AsPlanned,
+            at_most: descriptors::hosts(),
             lease_term: crate::durable::TERM,
         }
     }

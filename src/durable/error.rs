@@ -80,7 +80,9 @@ impl DurableError {
             Self::Stuck { path } => {
                 Some(format!("on the host, `fuser -v {path}` shows the process; end it or let it go on, then `resume`"))
             }
-            Self::NoSpace { path } => Some(format!("nothing was started; make room for `{path}`, then `resume`")),
+            Self::NoSpace { path } => {
+                Some(format!("nothing was started: make room on the disk of `{path}` on the host"))
+            }
             Self::StateLost { .. } => {
                 Some("look at the host before anything else: it may have been replaced or put back".to_owned())
             }

@@ -53,7 +53,7 @@ pub async fn exec(ad_hoc: Arc<AdHoc>, means: Means) -> Result<ExitCode, EngineEr
             let (ad_hoc, means) = (Arc::clone(&ad_hoc), means.clone());
             async move { on_host(&ad_hoc, &host, &means).await }
         })
-        .buffer_unordered(ad_hoc.at_once.max(1));
+        .buffer_unordered(means.at_once(ad_hoc.at_once));
     let mut codes = Vec::new();
     while let Some(outcome) = ends.next().await {
         codes.push(outcome?.exit_code());

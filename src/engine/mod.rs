@@ -78,6 +78,15 @@ pub struct Means {
     pub lease_term: Duration,
     /// What windows mean to this run.
     pub windows: Windows,
+    /// Hosts worked on at once at most, whatever the plan says: what this process may keep open.
+    pub at_most: usize,
+}
+
+impl Means {
+    /// Returns how many hosts are worked on at once where `wanted` are asked for.
+    fn at_once(&self, wanted: usize) -> usize {
+        wanted.min(self.at_most).max(1)
+    }
 }
 
 /// What a host's window means to a run.

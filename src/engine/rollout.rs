@@ -211,7 +211,7 @@ impl Rollout {
                 continue;
             }
             'start: {
-                if halt.is_some() || running.len() >= self.plan.rollout.at_once.max(1) {
+                if halt.is_some() || running.len() >= self.means.at_once(self.plan.rollout.at_once) {
                     break 'start;
                 }
                 if self.means.control.stop_now() > Stop::No {
@@ -247,7 +247,7 @@ impl Rollout {
             if running.is_empty() && (halt.is_some() || queue.is_empty()) {
                 break;
             }
-            let free = running.len() < self.plan.rollout.at_once.max(1) && !self.means.control.is_paused();
+            let free = running.len() < self.means.at_once(self.plan.rollout.at_once) && !self.means.control.is_paused();
             let nobody = running.is_empty();
             let opened =
                 async { if halt.is_none() && free { queue.opens().await } else { std::future::pending().await } };
@@ -430,7 +430,7 @@ impl Rollout {
                 let (plan, means) = (Arc::clone(&self.plan), self.means.clone());
                 std::future::ready(past.map(|past| host::take_back(plan, host, past, failure, means)))
             })
-            .buffer_unordered(self.plan.rollout.at_once.max(1))
+            .buffer_unordered(self.means.at_once(self.plan.rollout.at_once))
             .collect::<Vec<_>>()
             .await;
         for end in ends {

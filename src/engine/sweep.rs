@@ -28,7 +28,7 @@ pub async fn sweep(plan: Arc<Plan>, means: Means) -> Result<ExitCode, EngineErro
     }
     means.recorder.record(None, started).await?;
     means.recorder.record(None, Happening::WaveStarted { wave: 0, name: "all".to_owned() }).await?;
-    let at_once = plan.rollout.at_once.max(1);
+    let at_once = means.at_once(plan.rollout.at_once);
     let mut ends = stream::iter(hosts)
         .map(|host| {
             let (plan, means) = (Arc::clone(&plan), means.clone());

@@ -150,7 +150,7 @@ impl<'a> Compiler<'a> {
         let wanted = self.wanted(playbook, folder);
         let play = Play { playbook, folder, wanted: wanted.as_ref() };
 
-        let mut plans = IndexMap::new();
+        let mut plans = IndexMap::with_capacity(hosts.len());
         let mut traits = BTreeMap::new();
         let usual = usual_version(hosts.iter(), &self.order.read);
         for name in &hosts {

@@ -43,7 +43,8 @@ pub use summary::{Bound, Coverage, Lengths, NoReturn, Summary};
 pub struct Plan {
     /// Version of this format.
     pub format: u32,
-    /// `sha256:` of everything else in the plan. See [`Plan::seal`].
+    /// `sha256:` of everything else in the plan, with `null` in its own place. See [`Plan::seal`].
+    #[serde(serialize_with = "null_while_unsealed")]
     pub digest: String,
     pub made_at: Timestamp,
     pub title: String,
@@ -200,7 +201,7 @@ pub struct HostPlan {
     pub version: Vec<Action>,
     /// Reads the head of the data's migrations: its first line of output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub migration: Option<Action>,
+    pub migration: Option<Box<Action>>,
     /// The version found while planning; `None` when not asked or not known.
     #[serde(default)]
     pub found: Option<Version>,
@@ -475,7 +476,12 @@ impl Plan {
     /// Computes the digest over everything else and puts it in.
     #[must_use]
     pub fn seal(mut self) -> Self {
-        self.digest = self.compute_digest();
+        self.digest.clear();
+        let mut hash = Hashing(Sha256::new());
+        // Straight into the hash: the text of a large fleet's plan is several times the plan.
+        serde_json::to_writer(&mut hash, &self).expect("a plan is plain data");
+        let hash = hash.0.finalize();
+        self.digest = hash.iter().fold("sha256:".to_owned(), |digest, byte| digest + &format!("{byte:02x}"));
         self
     }
 
@@ -487,14 +493,24 @@ impl Plan {
 
     /// Whether the plan is what it was when it was sealed.
     pub fn is_intact(&self) -> bool {
-        self.digest == self.compute_digest()
+        self.digest == self.clone().seal().digest
+    }
+}
+
+fn null_while_unsealed<S: serde::Serializer>(digest: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    if digest.is_empty() { serializer.serialize_none() } else { serializer.serialize_str(digest) }
+}
+
+/// Hashes what is written.
+struct Hashing(Sha256);
+
+impl std::io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
     }
 
-    fn compute_digest(&self) -> String {
-        let mut bare = serde_json::to_value(self).expect("a plan is plain data");
-        bare["digest"] = serde_json::Value::Null;
-        let bytes = serde_json::to_vec(&bare).expect("a value is plain data");
-        let hash = Sha256::digest(&bytes);
-        hash.iter().fold("sha256:".to_owned(), |digest, byte| digest + &format!("{byte:02x}"))
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

@@ -30,7 +30,7 @@ pub struct Recovery {
     pub rollback: Vec<PlannedStep>,
     /// Reads when the newest data was written: its first line of output.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub newest: Option<Action>,
+    pub newest: Option<Box<Action>>,
 }
 
 impl Recovery {

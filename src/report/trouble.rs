@@ -149,15 +149,28 @@ fn ways_on(state: &RunState, number: RunNumber) -> Vec<String> {
                 "code-rollback",
                 "points the code back and leaves the data new: only if the old release can run on it",
             ));
-            ways.push(way("restore", "copies the data as it is, puts back this run's backup and the code of before; what was written since is lost, so it asks first"));
         } else {
             ways.push(way("code-rollback", "takes the host's steps back"));
+        }
+        let has_backup = |name: &&&str| state.hosts.iter().any(|(host, of)| host.as_str() == **name && has_backup(of));
+        if let Some(first) = hosts.iter().find(has_backup).filter(|_| after_data) {
+            let host = if hosts.len() == 1 { *first } else { "HOST" };
+            let way = |does: &str| format!("`longshore resume {number} --as restore --host {host}` {does}");
+            ways.push(way("copies the data as it is, puts back this run's backup and the code of before; what was written since is lost, so it asks first"));
         }
     }
     if any(&|outcome| outcome == Some(Unreachable)) {
         ways.push(format!("`longshore retry {number} --unreached` tries the hosts again that could not be reached"));
     }
     ways
+}
+
+/// Whether the run left a verified backup of the host.
+fn has_backup(host: &HostState) -> bool {
+    host.steps.values().any(|step| {
+        let is_good = step.outcome.as_ref().is_some_and(crate::model::StepOutcome::is_good);
+        is_good && step.receipt.get("verified").is_some_and(|how| !how.trim().is_empty())
+    })
 }
 
 fn is_trouble(outcome: HostOutcome) -> bool {
@@ -198,19 +211,20 @@ fn saying(outcome: HostOutcome, in_a_step: bool, hosts: usize) -> &'static str {
 
 /// The causes, what was taken back and what was not. Hosts with the same answer are told together.
 fn tell(name: &HostName, host: &HostState, outcome: HostOutcome, has_acted: bool) -> Vec<String> {
-    let mut told = Vec::new();
-    let mut causes = |failure: &Failure| {
+    let causes = |failure: &Failure| -> Vec<String> {
         let same = |text: &str| without_name(&line(text, LONGEST), name);
-        told.push(format!("{CAUSE}{}", same(&failure.message)));
-        told.extend(failure.causes.iter().map(|cause| format!("{CAUSE}{}", same(cause))));
+        std::iter::once(&failure.message)
+            .chain(&failure.causes)
+            .map(|cause| format!("{CAUSE}{}", same(cause)))
+            .collect()
     };
-    match (&host.failure, &host.unwound_for) {
-        (Some(failure), Some(first)) if failure != first => {
-            causes(first);
-            causes(failure);
+    let mut told = host.unwound_for.as_ref().map(causes).unwrap_or_default();
+    if let Some(failure) = &host.failure {
+        let last = causes(failure);
+        // What was tried again and failed for the same is told once.
+        if !last.iter().all(|cause| told.contains(cause)) {
+            told.extend(last);
         }
-        (Some(failure), _) | (None, Some(failure)) => causes(failure),
-        (None, None) => {}
     }
     if let Some(bad) = host.health().and_then(|health| health.first_bad) {
         told.push(format!("check: {}: {} ({})", line(&bad.name, LONGEST), bad.verdict, line(&bad.seen, LONGEST)));

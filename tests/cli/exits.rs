@@ -153,9 +153,6 @@ fn code_3_when_a_host_failed_after_its_point_of_no_return() {
       step that failed, once that is mended
     hint: `longshore resume 0001 --as code-rollback --host web-1` points the code
       back and leaves the data new: only if the old release can run on it
-    hint: `longshore resume 0001 --as restore --host web-1` copies the data as it
-      is, puts back this run's backup and the code of before; what was written since
-      is lost, so it asks first
     hint: `longshore history show 0001 --host web-1` prints everything that was said
       there
 

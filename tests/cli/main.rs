@@ -9,5 +9,6 @@ mod documents;
 mod exits;
 mod help;
 mod lab;
+mod limits;
 mod output;
 mod program;

@@ -96,6 +96,7 @@ fn means(project: &Project, handle: &RunHandle, recorder: Arc<dyn Recorder>) -> 
         recorder,
         secrets: Arc::new(NoSecrets),
         control: Control { stop, paused, promoter: Arc::new(Nobody) },
+        at_most: usize::MAX,
         progress: Arc::new(|_, _| {}),
         run: handle.id().clone(),
         owner: "tester@controller".to_owned(),

@@ -25,5 +25,6 @@ mod rollout;
 #[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
 mod sshd;
 mod steps;
+mod systemd;
 mod trust;
 mod upgrade;

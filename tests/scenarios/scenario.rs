@@ -237,6 +237,7 @@ impl Scenario {
                 connect_within: Duration::from_secs(10),
                 now: Arc::clone(&clock),
                 windows: Windows::AsPlanned,
+                at_most: usize::MAX,
             };
             let past = notes.state.lock().expect("not poisoned").clone();
             let ran = async {

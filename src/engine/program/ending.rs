@@ -88,9 +88,10 @@ pub(super) fn unless_refused(receipt: &Receipt, (outcome, start): (StepOutcome, 
 }
 
 pub(super) fn not_durable(reason: &str) -> Failure {
-    Failure::new(FailureClass::Refused, "the host cannot keep a step from running twice")
-        .because(reason)
-        .hint("say `repeat-safe = true` on the step if running it twice does no harm, or `state-dir` in the inventory")
+    Failure::new(FailureClass::Refused, "the host cannot keep a step from running twice").because(reason).hint(
+        "mend that on the host, then `longshore retry --refused`; or, for a new plan, name a better place as `state-dir` in \
+         the inventory, or say `repeat-safe = true` on the step if running it twice does no harm",
+    )
 }
 
 /// A host that was told to restart was not found again within the step's time.

@@ -137,6 +137,7 @@ impl Bench {
             connect_within: Duration::from_secs(5),
             now: clock(),
             windows: Windows::AsPlanned,
+            at_most: usize::MAX,
             lease_term: crate::durable::TERM,
         };
         Self { notes, means, stop, pause, folder }

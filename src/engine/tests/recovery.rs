@@ -55,7 +55,7 @@ impl Install {
         let mut plan = plan(&[&["web-1"]], steps);
         let of = plan.hosts.get_index_mut(0).expect("a host").1;
         of.state_dir = Some(bench.folder.path().join("state").to_string_lossy().into_owned());
-        of.migration = Some(command("cat head"));
+        of.migration = Some(Box::new(command("cat head")));
         let restore =
             "echo restore >>trace; [ ! -e no-restore ]; cp \"$LONGSHORE_RECEIPT_FILE\" data.new; mv data.new data";
         of.recovery = Recovery {

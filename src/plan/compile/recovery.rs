@@ -100,7 +100,7 @@ impl Compiler<'_> {
                 (!kept.is_empty()).then(|| kept.join(", "))
             };
             recovery.restore_keeps = role.restore_keeps.clone().or_else(own);
-            recovery.newest = self.reading(scope, role.newest.as_ref(), "newest", base);
+            recovery.newest = self.reading(scope, role.newest.as_ref(), "newest", base).map(Box::new);
         }
         let prepared = [&recovery.incident, &recovery.safety_copy, &recovery.restore, &recovery.rollback];
         for (index, list) in prepared.into_iter().enumerate() {
