@@ -37,7 +37,7 @@ fn r40_ten_thousand_hosts_are_planned_in_a_tenth_of_a_gibibyte() {
     fs::write(folder.path().join("inventory/hosts.toml"), inventory).unwrap();
     fs::write(folder.path().join("playbooks/mark.toml"), MARK).unwrap();
     let ran = limited("ulimit -d 104857", &longshore(folder.path(), &["plan", "mark", "--offline"]));
-    assert!(ran.expect(0).out.contains("10000 hosts"), "{}", ran.out);
+    assert!(ran.expect(0).out.contains("10,000 hosts"), "{}", ran.out);
 }
 
 #[test]
