@@ -11,17 +11,16 @@ use std::{
 
 use longshore::event::{Event, Happening, RunState};
 
-/// Longest that one call may take.
-const LIMIT: Duration = Duration::from_secs(90);
-
 /// A call that is being put together.
 pub struct Longshore {
     command: Command,
     shown: String,
+    limit: Duration,
 }
 
 impl Longshore {
-    pub fn new(project: &Path, home: &Path, mark: (&str, &str)) -> Self {
+    /// Prepares a call that may take as long as `limit`.
+    pub fn new(project: &Path, home: &Path, mark: (&str, &str), limit: Duration) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
         command
             .env_clear()
@@ -36,7 +35,7 @@ impl Longshore {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        Self { command, shown: "longshore".to_owned() }
+        Self { command, shown: "longshore".to_owned(), limit }
     }
 
     /// Lets neither the user's nor the system's SSH configuration count.
@@ -73,7 +72,7 @@ impl Longshore {
     /// Starts it, for what has to be looked at while it runs.
     pub fn start(mut self) -> Running {
         let child = self.command.spawn().expect("the binary starts");
-        Running { child: Some(child), shown: self.shown }
+        Running { child: Some(child), shown: self.shown, limit: self.limit }
     }
 
     /// Runs it to its end.
@@ -117,6 +116,7 @@ impl Longshore {
 pub struct Running {
     child: Option<Child>,
     shown: String,
+    limit: Duration,
 }
 
 impl Running {
@@ -134,9 +134,9 @@ impl Running {
     pub fn finish(mut self) -> Ran {
         let mut child = self.child.take().expect("it was not waited for");
         let (done, watched) = std::sync::mpsc::channel::<()>();
-        let id = child.id();
+        let (id, limit) = (child.id(), self.limit);
         let watch = std::thread::spawn(move || {
-            let timed_out = watched.recv_timeout(LIMIT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+            let timed_out = watched.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
             if timed_out {
                 let id = i32::try_from(id).expect("a process id");
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL);
@@ -154,7 +154,7 @@ impl Running {
             took: began.elapsed(),
             shown: self.shown.clone(),
         };
-        assert!(!watch.join().expect("the watch does not panic"), "it did not end within {LIMIT:?}\n{ran}");
+        assert!(!watch.join().expect("the watch does not panic"), "it did not end within {limit:?}\n{ran}");
         ran
     }
 }

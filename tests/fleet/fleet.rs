@@ -31,6 +31,9 @@ pub struct Host {
     pub lines: String,
 }
 
+/// Longest that one call may take.
+const LIMIT: Duration = Duration::from_secs(90);
+
 /// The variable that marks what runs for a fleet.
 const MARK: &str = "FLEET_OF_THE_TEST";
 
@@ -114,7 +117,8 @@ impl Fleet {
 
     /// Prepares `longshore ARGUMENTS`: for this project, with a home of its own, nobody at the terminal.
     pub fn longshore<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Longshore {
-        Longshore::new(&self.project(), &self.lab.path("home"), (MARK, &self.mark)).no_ssh_config().args(arguments)
+        let mark = (MARK, self.mark.as_str());
+        Longshore::new(&self.project(), &self.lab.path("home"), mark, LIMIT).no_ssh_config().args(arguments)
     }
 
     /// What a host's session wrote into a file below its home; empty where there is none.

@@ -1,0 +1,82 @@
+//! What is set where: variables that are missing, and those of the user that win over the file.
+
+use crate::rig::{Install, Rig};
+
+const HOSTS: [Install; 1] = [("fovea-1", "0.3.0", "cpu")];
+
+/// F-20: the gate tells the name, before anything is fetched.
+#[test]
+fn f_20_a_missing_variable_blocks_before_pull() {
+    let Some(rig) = Rig::up() else { return };
+    rig.installed(&HOSTS);
+    let project = rig.project(&HOSTS);
+    project.inventory(&HOSTS, "claims-signing-key = \"\"");
+    let (data, containers, settings) =
+        (rig.data("fovea-1", "label"), rig.containers("fovea-1"), rig.shell("fovea-1", "cat .env"));
+    let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.4.0", "--ack", "0.4.0", "--yes"]).run();
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert_eq!(ran.row("fovea-1")[1], "parked", "{ran}");
+    let ran = ran.says("missing in .env: CLAIMS_SIGNING_KEY");
+    assert_eq!(rig.containers("fovea-1"), containers, "{ran}");
+    assert_eq!(rig.data("fovea-1", "label"), data);
+    assert_eq!(rig.shell("fovea-1", "cat .env"), settings);
+    let images = rig.says("fovea-1", &["docker", "images", "--format", "{{.Tag}}", "registry:5000/fovea/backend"]);
+    assert!(!images.contains("0.4.0") || ran.out.contains("parked"), "{images}");
+
+    // A variable that the compose file wants and nobody sets is found before anything is fetched, too.
+    rig.shell("fovea-1", "sed -i 's/REDIS_HOST: redis/REDIS_HOST: $UNKNOWN_VARIABLE/' docker-compose.yml");
+    let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes"]).run();
+    rig.shell("fovea-1", "sed -i 's/REDIS_HOST: $UNKNOWN_VARIABLE/REDIS_HOST: redis/' docker-compose.yml");
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert_eq!(ran.row("fovea-1")[1], "failed", "{ran}");
+    ran.says("UNKNOWN_VARIABLE");
+    assert_eq!(rig.containers("fovea-1"), containers);
+}
+
+/// F-08: Compose reads the user's environment before `.env`.
+#[test]
+fn f_08_a_variable_of_the_user_that_wins_over_the_file_is_found_out() {
+    let Some(rig) = Rig::up() else { return };
+    rig.installed(&HOSTS);
+    let project = rig.project(&HOSTS);
+    let settings = rig.shell("fovea-1", "cat .env");
+    let reload = "kill -HUP $(cat /run/sshd.pid); sleep 0.5";
+    rig.shell("fovea-1", &format!("echo 'SetEnv FOVEA_TAG=0.3.0' >>/etc/ssh/sshd_config; {reload}"));
+    let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes"]).run();
+    rig.shell("fovea-1", &format!("sed -i '/^SetEnv/d' /etc/ssh/sshd_config; {reload}"));
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert_eq!(ran.row("fovea-1")[1], "undone", "{ran}");
+    ran.says("is FOVEA_TAG set in the environment of this user?");
+    assert_eq!(rig.running("fovea-1"), "0.3.0");
+    assert_eq!(rig.shell("fovea-1", "cat .env"), settings);
+
+    // Without it the file's one line is what changes.
+    project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes"]).run().expect_code(0);
+    assert_eq!(rig.shell("fovea-1", "cat .env"), settings.replace("FOVEA_TAG=0.3.0", "FOVEA_TAG=0.3.1"));
+}
+
+/// F-09: what cannot be pulled leaves what runs alone.
+#[test]
+fn f_09_a_tag_that_is_missing_or_a_registry_that_is_away_leaves_what_runs_alone() {
+    let Some(rig) = Rig::up() else { return };
+    rig.installed(&HOSTS);
+    let project = rig.project(&HOSTS);
+    let (data, containers) = (rig.data("fovea-1", "label"), rig.containers("fovea-1"));
+    let releases = std::fs::read_to_string(project.path("roles/fovea/releases.toml")).expect("the releases");
+    let missing =
+        "[[release]]\nversion = \"0.3.9\"\nmigration = \"20250915090000_summaries\"\nnotes = \"never pushed\"\n";
+    project.write("roles/fovea/releases.toml", &(releases + "\n" + missing));
+    let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.3.9", "--ack", "0.3.9", "--yes"]).run();
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert_eq!(ran.row("fovea-1")[1], "failed", "{ran}");
+    ran.says("manifest unknown");
+
+    let rule = "OUTPUT -p tcp --dport 5000 -j REJECT --reject-with tcp-reset";
+    rig.shell("fovea-1", &format!("iptables -I {rule}"));
+    let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes"]).run();
+    rig.shell("fovea-1", &format!("iptables -D {rule}"));
+    assert_eq!(ran.code, Some(1), "{ran}");
+    ran.says("connection refused");
+    assert_eq!(rig.containers("fovea-1"), containers);
+    assert_eq!(rig.data("fovea-1", "label"), data);
+}
