@@ -39,14 +39,14 @@ fn f_22_a_controller_killed_during_the_migration_goes_on_where_it_was() {
     let running = project.longshore(["apply", "fovea-upgrade", "--to", "0.4.0", "--ack", "0.4.0", "--yes"]).start();
     let under_way = "select count(*) from _prisma_migrations where finished_at is null";
     let until = Instant::now() + Duration::from_secs(120);
-    while HOSTS.iter().any(|(host, ..)| rig.sql(host, under_way) == "0") {
-        assert!(Instant::now() < until, "no migration began");
+    while HOSTS.iter().all(|(host, ..)| rig.sql(host, under_way) == "0") {
+        assert!(Instant::now() < until, "no migration was seen under way");
     }
     running.signal(Signal::SIGKILL);
     drop(running);
     let ran = project.longshore(["resume"]).run().expect_code(0);
     for ((host, ..), before) in HOSTS.iter().zip(before) {
-        assert_eq!(ran.row(host)[2], "done", "{ran}");
+        assert_eq!(ran.row(host)[1], "done", "{ran}");
         assert_eq!(rig.running(host), "0.4.0");
         assert_eq!(rig.data(host, "type_name"), before, "{host}");
         let rows = "select count(*) || ' ' || count(distinct migration_name) || ' ' || count(finished_at) from _prisma_migrations";
