@@ -1,4 +1,4 @@
-//! Fovea's runbook on real parts: hosts with their own sshd and Docker Engine, a registry, PostgreSQL, Redis.
+//! Fovea's runbook on real parts: hosts with their own sshd and Docker Engine, a registry, `PostgreSQL`, Redis.
 //!
 //! The hosts are those of `tests/rig/up`, which needs root and takes a minute or two; `tests/run` does it. Where no rig
 //! is up, each test says `SKIPPED` on standard error and passes. The tests take turns: there is one rig.

@@ -73,6 +73,7 @@ impl Rig {
     }
 
     /// Runs a verb of `tests/rig/host`.
+    #[expect(clippy::unused_self, reason = "hosts are there while their rig is")]
     pub fn control(&self, host: &str, words: &[&str]) -> Output {
         Command::new(source().join("tests/rig/host")).arg(host).args(words).output().expect("it runs")
     }
@@ -209,8 +210,9 @@ impl Project<'_> {
     pub fn inventory(&self, hosts: &[Install], defaults: &str) {
         let key = self.rig.folder.join("key");
         let mut text = format!(
-            "[defaults]\nuser = \"deploy\"\nidentity-files = [{key:?}]\n[defaults.vars]\npath = \"/srv/fovea\"\n\
-             spot-password = {{ secret = {{ env = \"SPOT_PASSWORD\" }} }}\n{defaults}\n"
+            "[defaults]\nuser = \"deploy\"\nidentity-files = [\"{}\"]\n[defaults.vars]\npath = \"/srv/fovea\"\n\
+             spot-password = {{ secret = {{ env = \"SPOT_PASSWORD\" }} }}\n{defaults}\n",
+            key.display()
         );
         if !defaults.contains("claims-signing-key") {
             text.push_str("claims-signing-key = { secret = { env = \"CLAIMS_KEY\" } }\n");

@@ -192,9 +192,12 @@ fn what_was_done_ahead_counts_where_it_is_the_same_today_and_was_found_again() {
     let noted = plan.clone().with_prefetched(&record);
     assert!(noted.is_intact() && noted.digest != plan.digest);
     // A look instead of a minute's fetch, and nothing to take back of it.
-    assert_eq!(marked(&noted, "a-1"), (vec!["Fetch".to_owned()], Span(before.1.0 - Duration::from_secs(59))));
+    assert_eq!(
+        marked(&noted, "a-1"),
+        (vec!["Fetch".to_owned()], Span(before.1.0.saturating_sub(Duration::from_secs(59))))
+    );
     let summary = |plan: &Plan| plan.summary.clone().expect("a summary").forward.most;
-    assert_eq!(summary(&noted).0, summary(&plan).0 - Duration::from_secs(59));
+    assert_eq!(summary(&noted).0, summary(&plan).0.saturating_sub(Duration::from_secs(59)));
     let look = noted.to_look_at().expect("something to look at");
     assert_eq!(steps(&look, "a-1"), ["0 get 1.0.1"]);
     assert!(plan.to_look_at().is_none());
