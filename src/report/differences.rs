@@ -18,7 +18,8 @@ pub fn differences(state: &RunState, page: &Page) -> String {
                 Some(StepOutcome::Changed) => ("would change", Tone::Odd),
                 Some(StepOutcome::Unchanged) => ("unchanged", Tone::Quiet),
                 Some(StepOutcome::Failed { .. } | StepOutcome::Unknown { .. }) => ("cannot tell", Tone::Bad),
-                Some(StepOutcome::Skipped { .. }) | None => continue,
+                Some(StepOutcome::Skipped { .. }) => ("not known", Tone::Quiet),
+                None => continue,
             };
             let _ = writeln!(text, "  {}  {}", page.paint(tone, &format!("{mark:<12}")), cell(&step.name));
             let seen = step.difference.as_deref().unwrap_or_default();
@@ -30,8 +31,12 @@ pub fn differences(state: &RunState, page: &Page) -> String {
                 };
                 let _ = writeln!(text, "      {}", page.paint(tone, line));
             }
-            if let Some(failure) = step.outcome.as_ref().and_then(StepOutcome::failure) {
-                let _ = writeln!(text, "      {}", cell(&failure.to_string()));
+            let why = match &step.outcome {
+                Some(StepOutcome::Skipped { reason }) => Some(reason.clone()),
+                other => other.as_ref().and_then(StepOutcome::failure).map(ToString::to_string),
+            };
+            if let Some(why) = why {
+                let _ = writeln!(text, "      {}", cell(&why));
             }
         }
         if !text.is_empty() {

@@ -413,4 +413,38 @@ proptest::proptest! {
             }
         });
     }
+
+    /// Whatever the steps found to do, and at whichever of them the host fails: those that changed something, the
+    /// half-run one included, are taken back, last first, each once, and no other.
+    #[test]
+    fn unwinding_visits_the_done_steps_in_reverse(
+        kinds in proptest::collection::vec(0_u8..3, 1..10),
+        fails in proptest::prelude::any::<proptest::sample::Index>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let fails = fails.index(kinds.len());
+            let words: Vec<String> = (0..kinds.len()).map(|n| format!("word-{n:02}")).collect();
+            let mut transport = attached().answer(failing(&words[fails]));
+            let mut steps = Vec::new();
+            for (word, kind) in words.iter().zip(&kinds) {
+                // 113: the attached program's word for "nothing to do".
+                let (only, undo) = (word.clone(), format!("undo-{word}"));
+                if *kind == 0 {
+                    let found = Answer::where_text(move |text| text.contains(&only) && !text.contains(&undo));
+                    transport = transport.answer(found.status(113));
+                }
+                let read = || PlannedStep { effect: Effect::Read, ..bare_step(word) };
+                steps.push(if *kind == 1 { read() } else { step(word) });
+            }
+            let changed = |n: &usize| kinds[*n] == 2 || (*n == fails && kinds[*n] == 0);
+            let undone = (0..=fails).rev().filter(changed).map(|n| format!("undo-{}", words[n]));
+            let expected: Vec<String> = words[..=fails].iter().cloned().chain(undone.clone()).collect();
+            let undos: Vec<String> = words.iter().map(|word| format!("undo-{word}")).collect();
+            let all: Vec<&str> = words.iter().chain(&undos).map(String::as_str).collect();
+            let bench = Bench::new(transport.clone());
+            bench.apply(&plan(&[&["web-1"]], steps)).await;
+            assert_eq!(ran(&transport, "web-1", &all), expected);
+        });
+    }
 }
