@@ -13,6 +13,7 @@ mod exec;
 mod fleet;
 mod hostile;
 mod interrupt;
+mod paths;
 #[path = "../ssh/people.rs"]
 #[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
 mod people;
@@ -28,3 +29,4 @@ mod steps;
 mod systemd;
 mod trust;
 mod upgrade;
+mod windows;
