@@ -116,7 +116,7 @@ impl Steps<'_, '_, '_> {
             let at = path.index(index);
             let kinds = check.kinds();
             match kinds.as_slice() {
-                [_] => self.action(&at, &mut Action::Check(Box::new(check.to_check()))),
+                [_] => self.action(&at, &mut Action::Check(check.to_check())),
                 [] if self.setting.source.is_damaged(&at) => {}
                 _ => {
                     self.kinds(
@@ -471,7 +471,7 @@ pub(super) fn missing_in_checks(
 ) -> Vec<Missing> {
     let mut all = Vec::new();
     for (index, check) in checks.iter().enumerate() {
-        missing_in(source, dir, &path.index(index), &mut Action::Check(Box::new(check.to_check())), scope, &mut all);
+        missing_in(source, dir, &path.index(index), &mut Action::Check(check.to_check()), scope, &mut all);
     }
     all
 }

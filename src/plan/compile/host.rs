@@ -225,7 +225,7 @@ impl Compiler<'_> {
                 effect: Effect::Read,
                 timeout: Span(check.timeout.0 + within.0),
                 idle_timeout: None,
-                action: Action::Check(Box::new(check.check)),
+                action: Action::Check(check.check),
                 undo: PlannedUndo::Nothing,
                 run_as: check.run_as,
                 repeat_safe: true,

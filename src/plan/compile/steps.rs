@@ -234,7 +234,7 @@ impl Compiler<'_> {
                 let Action::Check(check) = step.action else { return None };
                 Some(PlannedCheck {
                     name: doc.name.clone(),
-                    check: *check,
+                    check,
                     timeout: doc.timeout.unwrap_or(CHECK_TIMEOUT),
                     retry: doc.retry.clone(),
                     after_only: doc.after_only,
@@ -252,7 +252,7 @@ impl Compiler<'_> {
         let timeout = doc.timeout.unwrap_or(CHECK_TIMEOUT);
         Some(PlannedCheck {
             name: step.name,
-            check: *check,
+            check,
             timeout,
             retry: step.retry,
             after_only: false,
