@@ -43,7 +43,7 @@ fn a_new_project_is_made_and_lints_clean() {
     2 hosts
     -- exit code 0
     ");
-    assert_snapshot!(run(&project, &["plan", "upgrade", "--offline"]).screen(), @"
+    assert_snapshot!(run(&project, &["plan", "upgrade", "--offline"]).screen(), @r#"
     upgrade
     apply: 2 hosts in 2 waves; role myapp, upgrade; to 1.1.0; plan
       sha256:DIGEST
@@ -59,8 +59,8 @@ fn a_new_project_is_made_and_lints_clean() {
         applied to them
 
     At a glance
-      time       about 2m 50s a host, at most 39s to take it back; about 9m 30s in
-                 all, soaks included
+      time       about 3m 20s a host, at most 39s to take it back; about 11m in all,
+                 soaks included
       downtime   about 30s a host
       no return  none: a host that fails is taken back by itself
       canary     1 host of 2; every profile is in it
@@ -68,17 +68,25 @@ fn a_new_project_is_made_and_lints_clean() {
       asked      nothing, while all goes well
 
     first, second (profile compose)
-    ╭───┬────────────────────────────────┬────────┬─────────────────────────────╮
-    │   │ step                           │ effect │ undo                        │
-    ├───┼────────────────────────────────┼────────┼─────────────────────────────┤
-    │ 1 │ Fetch the image                │ read   │ nothing to undo             │
-    │   │   env TAG=1.1.0 docker compose │        │                             │
-    │   │   pull                         │        │                             │
-    │ 2 │ Write the new tag down         │ code   │ by itself                   │
-    │   │   /srv/myapp/.env: set TAG     │        │                             │
-    │ 3 │ Start the new release          │ code   │ Start the release of before │
-    │   │   docker compose up -d         │        │                             │
-    ╰───┴────────────────────────────────┴────────┴─────────────────────────────╯
+    ╭───┬───────────────────────────────────┬────────┬─────────────────────────────╮
+    │   │ step                              │ effect │ undo                        │
+    ├───┼───────────────────────────────────┼────────┼─────────────────────────────┤
+    │ 1 │ Fetch the image: All variables of │ read   │ nothing to undo             │
+    │   │ the compose file are set          │        │                             │
+    │   │   said=$(env TAG=1.1.0 docker     │        │                             │
+    │   │   compose config -q 2>&1) || {    │        │                             │
+    │   │   echo "$said" >&2; exit …        │        │                             │
+    │ 2 │ Fetch the image: env TAG=1.1.0    │ read   │ nothing to undo             │
+    │   │ docker compose pull -q            │        │                             │
+    │   │   env TAG=1.1.0 docker compose    │        │                             │
+    │   │   pull -q                         │        │                             │
+    │ 3 │ Write the new tag down            │ code   │ by itself                   │
+    │   │   /srv/myapp/.env: set TAG        │        │                             │
+    │ 4 │ Start the new release             │ code   │ Start the release of before │
+    │   │   docker compose config --images  │        │                             │
+    │   │   web </dev/null | grep -q        │        │                             │
+    │   │   ":"1.1.0'$' || { echo 't…       │        │                             │
+    ╰───┴───────────────────────────────────┴────────┴─────────────────────────────╯
     gates: There is room for the image
     health: The application answers; The containers run and are healthy
 
@@ -93,7 +101,7 @@ fn a_new_project_is_made_and_lints_clean() {
 
     hint: leave out `--offline` for a plan that can be applied
     -- exit code 0
-    ");
+    "#);
 }
 
 #[test]

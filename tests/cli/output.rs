@@ -67,7 +67,7 @@ fn for_programs_each_line_is_an_event_and_all_of_them_make_the_run() {
 #[test]
 fn looking_shows_what_would_change_and_changes_nothing() {
     let lab = Lab::new(2, &[]);
-    assert_snapshot!(lab.run(&["apply", "upgrade", "--check", "--diff"]).screen(), @r"
+    assert_snapshot!(lab.run(&["apply", "upgrade", "--check", "--diff"]).screen(), @r#"
     web-[1,2]
       would change  Fetch the release
           would run: rm -rf .new; cp -R ~/store/shop-1.5.0 .new; (cd .new && cksum *) | cmp - ~/store/shop-1.5.0.cksum; m…
@@ -78,6 +78,8 @@ fn looking_shows_what_would_change_and_changes_nothing() {
       would change  Switch to the release
           would run: readlink current > previous.new; mv -f previous.new previous; rm -f current.new; ln -s releases/1.5.…
       unchanged     Start the shop
+      not known     The shop answers with the new version
+          cannot be told before the steps before it are done: http http://localhost:8080/health 2xx: status 200, but the answer says otherwise: `version` is "1.4.2" (expe…
 
     ╭───────┬────────┬──────────────┬────────┬─────────╮
     │ host  │ wave   │ result       │ steps  │ version │
@@ -92,7 +94,7 @@ fn looking_shows_what_would_change_and_changes_nothing() {
     TIME canary: web-1
     TIME wave 1: web-2
     -- exit code 0
-    ");
+    "#);
     let version = std::fs::read_to_string(lab.home("web-1").join("srv/current/VERSION")).unwrap();
     assert_eq!(version.trim(), "1.4.2");
 }
