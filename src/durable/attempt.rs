@@ -119,11 +119,16 @@ pub struct Outside {
 /// The way back of a step that may cut the controller off, armed on the host before the step starts.
 ///
 /// Unless [`HostSide::confirm`](super::HostSide::confirm) comes in time the host stops what is left of the step and
-/// runs the undo, as an attempt of its own in the segment [`watcher_of`](super::watcher_of) the step's. It does not
-/// survive a restart of the host. A step with one travels alone.
+/// runs the undo, as an attempt of its own in the segment [`watcher_of`](super::watcher_of) the step's. A step with one
+/// travels alone.
+///
+/// It survives a restart of the host where something there starts it again ([`HostSide::boot_hook`](super::HostSide::boot_hook))
+/// and it needs no secrets; its time begins anew with that. A step that [restarts](SegmentStep::restarts) the host is refused
+/// ([`Refusal::NoHook`]) where that is not so; others start all the same.
 #[derive(Debug, Clone)]
 pub struct Deadman {
-    /// Counted by the host's uptime from just before the start; whole seconds.
+    /// Counted by the host's uptime from just before the start; whole seconds. Of a step that restarts the host, from when
+    /// the host is back, or from the end of the step's limit if it does not restart.
     pub within: Duration,
     /// The attempt of the undo: [`Part::Undo`] of the same step.
     pub undo: Attempt,
@@ -319,6 +324,8 @@ pub enum Refusal {
     Stopped,
     /// What a step of an earlier run kept is not there any more.
     KeepGone,
+    /// Nothing on the host would take the step back after the restart that it brings.
+    NoHook,
     /// Another reason, as the host names it.
     Host(String),
 }
@@ -335,6 +342,7 @@ impl fmt::Display for Refusal {
             Self::Stuck => f.write_str("the host's lock was not free within 10 s; a stopped process holds it"),
             Self::EarlierStep => f.write_str("an earlier step did not end well"),
             Self::Stopped => f.write_str("asked to stop before it"),
+            Self::NoHook => f.write_str("nothing there would take it back after the restart"),
             Self::KeepGone => f.write_str("what the earlier run kept for it is gone"),
             Self::Host(reason) => write!(f, "the host refused: {reason}"),
         }

@@ -4,6 +4,7 @@
 at_rest() {
   enter
   for lock in "$D"/*/alive; do if lives "${lock%/alive}"; then fail stillruns "$RUN"; fi; done
+  for segment in "$D"/*-w.segment; do unhook "$segment"; done
   mkdir -p "$ROOT/trash" || fail nospace "$ROOT"
 }
 # Removes what is in the trash, a few at a time: a closing does not take long because others were many.

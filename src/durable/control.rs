@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Attempt, AttemptStatus, DurableError, HostSide,
+    launch::BOOT,
     status::read_states,
     wire::{Script, check_name},
 };
@@ -36,9 +37,30 @@ impl HostSide {
     /// the host is well and can be reached, over a connection newer than the step; and, whatever came of the
     /// step, before anybody else takes it back. Asking again gives the same answer.
     pub async fn confirm(&self, attempt: &Attempt) -> Result<Confirmation, DurableError> {
+        self.decide(attempt, "confirmed").await
+    }
+
+    /// Says that such a step may not stand: the host takes it back now, unless it was confirmed before.
+    pub async fn refuse(&self, attempt: &Attempt) -> Result<Confirmation, DurableError> {
+        self.decide(attempt, "fired").await
+    }
+
+    /// What would start this user's programs should the host restart now; `None`: nothing that is known of.
+    pub async fn boot_hook(&self) -> Result<Option<String>, DurableError> {
+        let question = "say what starts programs when it comes up";
+        let script = self.script().add(BOOT).add("find_hook").add("say \"hook $HOOK\"").call("say", &["end"]);
+        let answers = self.ask(question, script).await?;
+        match answers.iter().find(|answer| answer.verb == "hook") {
+            Some(answer) => Ok(Some(answer.word(0).to_owned()).filter(|hook| hook != "none")),
+            None => Err(DurableError::Host { question, reason: "it gave no answer".to_owned() }),
+        }
+    }
+
+    async fn decide(&self, attempt: &Attempt, verdict: &str) -> Result<Confirmation, DurableError> {
         let question = "confirm a step";
         check_name(attempt.step.as_str())?;
-        let script = self.script().add(CONTROL).call("confirm", &[&attempt.to_string()]).call("say", &["end"]);
+        let arguments = [&attempt.to_string(), verdict];
+        let script = self.script().add(CONTROL).call("confirm", &arguments).call("say", &["end"]);
         let answers = self.ask(question, script).await?;
         let answer = answers.iter().find(|answer| answer.verb == "verdict");
         match answer.map(|answer| (answer.word(0), answer.word(1))) {

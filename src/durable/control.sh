@@ -41,13 +41,13 @@ request_stop() {
   [ -d "$D/$1.segment" ] || return 0
   printf '' >"$D/$1.segment/stop" || fail nospace "$D"
 }
-# Says of attempt $1, which takes itself back unless it is confirmed, that all is well. The winner of the link decides:
-# exactly one of `confirmed` and `fired` ever exists.
+# Says of attempt $1, which takes itself back unless it is confirmed, that all is well, or with `fired` as $2 that it is not. The
+# winner of the link decides: exactly one of `confirmed` and `fired` ever exists.
 confirm() {
   A=$D/$1
   [ -d "$A" ] || fail statelost "$A"
   if [ ! -e "$A/confirm" ]; then
-    printf 'confirmed\n' >"$A/confirm.$$" 2>/dev/null && [ -s "$A/confirm.$$" ] || fail nospace "$A"
+    printf '%s\n' "${2:-confirmed}" >"$A/confirm.$$" 2>/dev/null && [ -s "$A/confirm.$$" ] || fail nospace "$A"
     fs "$A/confirm.$$" || fail nosync "$A"
     # hook: confirm-written
     ln "$A/confirm.$$" "$A/confirm" 2>/dev/null
@@ -67,6 +67,7 @@ confirm() {
     # It is gone before anybody wants the lease back.
     uptime; give_up=$((UP + 5))
     while held "$W/alive" || held "${W%-w.segment}.segment/alive"; do uptime; [ "$UP" -lt $give_up ] || break; nap; done
+    unhook "$W"
   done
   say "verdict $verdict $watcher"
 }

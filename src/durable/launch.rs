@@ -14,6 +14,7 @@ const LAUNCH: &str = include_str!("launch.sh");
 const ATTACH: &str = include_str!("attach.sh");
 const WRAPPER: &str = include_str!("wrapper.sh");
 const WATCH: &str = include_str!("watch.sh");
+pub(super) const BOOT: &str = include_str!("boot.sh");
 const SUPERVISE: &str = include_str!("supervise.sh");
 
 /// Kept on the host of each stream from its beginning; the last 64 KiB come on top.
@@ -138,7 +139,14 @@ impl HostSide {
             }
         }
         let token = lease.token.to_string();
-        script = self.put_wrapper(script, &segment.id, &segment.steps, &[("TOKEN", &token), ("OF", "")], "", secrets);
+        let facts = [("TOKEN", token.as_str()), ("OF", "")];
+        let part = match watched {
+            None => "",
+            // What the undo would need of the controller is not there after a restart.
+            Some((_, deadman)) if !deadman.secrets.is_empty() => "hook() { return 1; }\n",
+            Some(_) => BOOT,
+        };
+        script = self.put_wrapper(script, &segment.id, &segment.steps, &facts, part, secrets);
         if let (Some((step, _)), Some(undo)) = (watched, undo) {
             let of = step.attempt.to_string();
             for (file, text) in [("of", format!("{of}\n")), ("fired", "fired\n".into()), ("void", "void\n".into())] {

@@ -78,6 +78,8 @@ start() {
       system) scope='systemd-run --quiet --scope --collect' ;;
       user) scope='systemd-run --user --quiet --scope --collect' ;;
     esac
+    # What waits for a confirmation ignores TERM, and holds no restart up: it goes on when the host is back.
+    [ -z "$scope" ] || [ -z "$WATCH" ] || scope="$scope --property=TimeoutStopSec=5s"
     $scope setsid sh "$S/wrapper" </dev/null >/dev/null 2>&1 8<&- &
     # hook: launch-started
   else

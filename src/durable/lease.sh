@@ -31,8 +31,11 @@ live() {
     AGE=$((UP - l_since))
     [ "$UP" -ge "$l_deadline" ] || FREE_IN=$((l_deadline - UP))
   else
-    # Its owner may have come back with the host: it has the whole term to say so.
-    [ "$UP" -ge "$TERM_SECONDS" ] || FREE_IN=$((TERM_SECONDS - UP))
+    # Its owner may have come back with the host: it has the whole term to say so. What the host itself is to take back
+    # may begin later than that in a slow start.
+    term=$TERM_SECONDS
+    for hook in "$K/runs/$l_run"/*-w.segment/boot; do [ ! -e "$hook" ] || [ "$term" -ge 600 ] || term=600; done
+    [ "$UP" -ge "$term" ] || FREE_IN=$((term - UP))
   fi
   running "$l_run" && RUNS=yes
   [ "$FREE_IN" -gt 0 ] || [ $RUNS = yes ]

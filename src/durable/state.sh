@@ -83,6 +83,10 @@ judge_restart() {
   [ $HELD = no ] || return 1
   STATE=done RESULT=not-restarted
 }
+# Takes away what would start the segment in directory $1 again when the host comes up.
+unhook() {
+  [ ! -e "$1/unhook" ] || sh "$1/unhook" </dev/null >/dev/null 2>&1 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-
+}
 # Sends signal $1 to every process that holds the lock file $2 open: the way to what left its group.
 signal_holders() {
   # The kernel names files without symbolic links.

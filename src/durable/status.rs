@@ -124,6 +124,7 @@ pub(super) fn refusal(word: &str, fence: Option<(String, u64)>) -> Option<Refusa
         "failed" => Refusal::EarlierStep,
         "stopped" => Refusal::Stopped,
         "keep-gone" => Refusal::KeepGone,
+        "unhooked" => Refusal::NoHook,
         other => Refusal::Host(other.to_owned()),
     })
 }

@@ -1,10 +1,16 @@
 # Stands in the wrapper of an undo that waits for the attempt OF to be confirmed. Its start is staged and flushed
 # already, so that a disk that fills up meanwhile does not hinder it.
 #
-# `armed` says until when, by the host's uptime, and who was to start the attempt. Returns when the undo is to run.
+# `armed` says until when, by the host's uptime, who was to start the attempt, and how long that is. Returns when the
+# undo is to run. After a restart of the host the time begins anew: while it was away nobody could confirm anything.
 watch() {
   A=$D/$OF
-  read -r boot deadline parent parent_began <"$S/armed"
+  read -r boot deadline parent parent_began within <"$S/armed"
+  if [ "$boot" != "$BOOT" ]; then
+    [ -e "$A/start" ] || end idle
+    read -r up _ </proc/uptime
+    deadline=$((${up%.*} + within + 1))
+  fi
   printf '' >"$S/watching"
   # hook: watching
   while :; do

@@ -1,6 +1,6 @@
 # Runs the steps of one segment, one after the other, in a session of its own. Before it stand K, D, S,
 # RUN, TOKEN, CAP, GRACE, UMASK, STEPS (attempt:limit:leaves-running:keep-of-run/step:work-label:within:hidden,variables) and state.sh.
-# An undo that waits for its act to be confirmed has OF and watch.sh, too, and no TOKEN: see there.
+# An undo that waits for its act to be confirmed has OF and watch.sh, too, and no TOKEN: see there. The act has boot.sh.
 # Descriptor 7 is the segment's lock, already held; 9 becomes the lock of the step that runs.
 # The files are the truth; a tick only wakes a follower, and must never block.
 umask 077
@@ -9,7 +9,7 @@ fs() { sync "$@" 2>/dev/null; }
 nap() { sleep 0.05 2>/dev/null || sleep 1; }
 tick() { [ ! -p "$S/tick" ] || printf '\n' 1<>"$S/tick"; }
 # Ends the segment; what was going to run next has not started.
-end() { mv "$S/slot" "$S/end.$1"; tick; exit 0; }
+end() { mv "$S/slot" "$S/end.$1"; unhook "$S"; tick; exit 0; }
 # Keeps the first CAP bytes and the last 64 KiB of standard input. Never blocks the writer, never fails it.
 # Blocks of 1 KiB are written as they come; `dd` says by its count of records whether the input ended.
 drain() {
@@ -96,12 +96,18 @@ for one in $STEPS; do
     # Its way back is armed before it starts, and durably.
     W=${S%.segment}-w.segment
     [ ! -e "$A/confirm" ] || end claimed
+    # A restart that is meant has the step's own time for it; after any restart the time begins anew.
+    wait=$within
+    [ ! -e "$A/restarts" ] || wait=$((within + limit))
     read -r up _ </proc/uptime
-    line="$BOOT $((${up%.*} + within + 1)) $$ $began"
+    line="$BOOT $((${up%.*} + wait + 1)) $$ $began $within"
     printf '%s\n' "$line" >"$W/armed" || end nospace
     read -r back <"$W/armed"
     [ "$back" = "$line" ] || end nospace
     fs "$W/armed" "$W" || end nosync
+    # A host that does not take it back once it is up is not restarted; any other step does without.
+    if ! hook "$W" && { unhook "$W"; [ -e "$A/restarts" ]; }; then end unhooked; fi
+    # hook: hooked
     arm
     # hook: armed
   fi

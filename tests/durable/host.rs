@@ -62,6 +62,8 @@ pub struct Host {
     /// The boot that it is in; `None` before it was restarted.
     boot: Mutex<Option<Boot>>,
     boots: std::sync::atomic::AtomicU32,
+    /// What else is mounted in each boot.
+    mounted: Mutex<String>,
 }
 
 /// What a login needs to be in another boot than this machine's.
@@ -119,6 +121,7 @@ impl Host {
             login: Mutex::default(),
             boot: Mutex::default(),
             boots: std::sync::atomic::AtomicU32::default(),
+            mounted: Mutex::default(),
         })
     }
 
@@ -182,7 +185,8 @@ impl Host {
         std::fs::write(&file, format!("00000000-0000-4000-8000-{number:012}\n")).expect("boot id");
         let uptime = std::fs::read_to_string("/proc/uptime").expect("uptime");
         let up: i64 = uptime.split('.').next().and_then(|seconds| seconds.parse().ok()).expect("seconds");
-        let mount = format!("mount --bind {} /proc/sys/kernel/random/boot_id", file.display());
+        let more = self.mounted.lock().expect("mounted").clone();
+        let mount = format!("mount --bind {} /proc/sys/kernel/random/boot_id{more}", file.display());
         // It has been up for some seconds when it lets anybody in.
         let able = self.boot_into(Boot { offset: 20 - up, mount });
         if !able {
@@ -198,6 +202,55 @@ impl Host {
             *self.boot.lock().expect("boot") = Some(boot);
         }
         able
+    }
+
+    /// Shows the folder `from` of the host as `to` in all boots that follow.
+    pub fn mount_at_boot(&self, from: &str, to: &str) {
+        let mount = format!(" && mount --bind {} {to}", self.place(from));
+        self.mounted.lock().expect("mounted").push_str(&mount);
+    }
+
+    /// Installs a small cron, with `lines` as the user's table.
+    pub fn install_cron(&self, lines: &str) {
+        for (name, text) in [("crontab", include_str!("cron/crontab")), ("cron", include_str!("cron/cron"))] {
+            let file = self.dir.path().join("bin").join(name);
+            // On a host of busybox that is a link to all of it.
+            let _ = std::fs::remove_file(&file);
+            std::fs::write(&file, text).expect("written");
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+        }
+        std::fs::write(self.dir.path().join("bin/tab"), lines).expect("written");
+    }
+
+    /// Starts the small cron, and waits until it is one.
+    pub fn start_cron(&self) {
+        self.start(&[&self.place("bin/cron")]);
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        while !self
+            .processes()
+            .iter()
+            .any(|(_, command)| command.starts_with(&format!("/bin/sh {}", self.place("bin/cron"))))
+        {
+            assert!(std::time::Instant::now() < until, "cron does not start: {:?}", self.processes());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts a program as the host does when it comes up.
+    pub fn start(&self, words: &[&str]) {
+        let mut command = match &*self.boot.lock().expect("boot") {
+            Some(boot) => {
+                let mut command = boot.command();
+                command.arg(words[0]);
+                command
+            }
+            None => std::process::Command::new(words[0]),
+        };
+        let command = command.args(&words[1..]).env_clear().env("PATH", &self.path).current_dir("/");
+        let command = command.env("LONGSHORE_TEST_HOST", self.dir.path()).stdin(Stdio::null());
+        let mut child = command.spawn().expect("it starts");
+        // Nobody waits for it, and it must not stay behind as a corpse.
+        std::thread::spawn(move || child.wait());
     }
 
     /// Lines of a file below the host's directory.
@@ -242,9 +295,15 @@ impl Host {
 
     /// Waits until nothing of the host runs any more.
     pub async fn falls_silent(&self, within: Duration) -> Result<(), String> {
+        self.falls_silent_but_for(within, "\0").await
+    }
+
+    /// As [`Host::falls_silent`], where a command with these words, and what it sleeps by, may go on.
+    pub async fn falls_silent_but_for(&self, within: Duration, words: &str) -> Result<(), String> {
         let begin = std::time::Instant::now();
         loop {
-            let processes = self.processes();
+            let mut processes = self.processes();
+            processes.retain(|(_, command)| !command.contains(words) && command.trim() != "sleep 1000");
             if processes.is_empty() {
                 return Ok(());
             }

@@ -2,6 +2,7 @@
 //!
 //! A name that begins with `r11_` or `s9_` claims that row of the table of faults.
 
+mod boots;
 mod closing;
 mod crashes;
 mod deadman;

@@ -19,7 +19,9 @@ const BOOT: &str = r#"#!/bin/sh
 # Boots with the words given as its first process: all that it starts dies with it.
 up=$(cut -d. -f1 /proc/uptime)
 exec unshare --mount --pid --mount-proc --time --boottime $((20 - up)) --monotonic $((20 - up)) --fork --kill-child \
-  sh -c 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"' "${0%/*}/boot-id" "$@"
+  sh -c 'mount --bind "$0/boot-id" /proc/sys/kernel/random/boot_id || exit
+    [ ! -d "$0/bin" ] || { mount --bind "$0/bin" /usr/local/bin && /usr/local/bin/cron & }
+    exec "$@"' "${0%/*}" "$@"
 "#;
 
 /// Hosts that can be restarted: processes, boot id and uptime are their own.
@@ -58,6 +60,26 @@ impl Machines {
 
     fn folder(&self, name: &str) -> PathBuf {
         self.fleet.lab.path(&format!("{name}-machine"))
+    }
+
+    /// Gives a host a small cron, which it starts whenever it comes up.
+    fn install_cron(&mut self, name: &str) {
+        let folder = self.folder(name).join("bin");
+        fs::create_dir(&folder).expect("a folder");
+        let crontab = include_str!("../durable/cron/crontab");
+        for (file, text) in [("crontab", crontab), ("cron", include_str!("../durable/cron/cron"))] {
+            fs::write(folder.join(file), text).expect("written");
+            fs::set_permissions(folder.join(file), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+                .expect("a mode");
+        }
+        self.goes_down(name);
+        self.comes_up(name);
+    }
+
+    /// Asserts that the host starts nothing of ours any more.
+    fn assert_unhooked(&self, name: &str) {
+        let table = fs::read_to_string(self.folder(name).join("bin/tab")).unwrap_or_default();
+        assert_eq!(table, "", "{name}");
     }
 
     fn home(&self, name: &str) -> PathBuf {
@@ -231,4 +253,102 @@ fn r18_a_host_that_restarts_after_its_time_is_not_restarted_again_by_a_retry() {
     machines.comes_up("web-01");
     machines.fleet.longshore(["retry", "--held"]).run().expect_code(0);
     assert_eq!(machines.fleet.read("web-01", "trace"), "before\norder\nafter\n");
+}
+
+const CONFIRMED: &str = r#"
+hosts = "all"
+
+[rollout]
+at-once = 3
+
+[rollout.budget]
+failed = 3
+
+[[steps]]
+name = "Before"
+command = { run = "echo before >>trace", dir = "{{path}}" }
+undo = { command = { run = "echo before-undone >>trace", dir = "{{path}}" } }
+
+[[steps]]
+name = "Restart into the new kernel"
+timeout = "60s"
+confirm-within = "8s"
+reboot = { command = "echo order >>{{path}}/trace" }
+undo = { command = { run = "rm -f ill; echo old-kernel >>trace", dir = "{{path}}" } }
+
+[[steps]]
+name = "After"
+command = { run = "echo after >>trace", dir = "{{path}}" }
+no-undo = "a line more or less"
+
+[[check]]
+name = "The host is well"
+command = { run = "! { [ -e ill ] && grep -q order trace; }", dir = "{{path}}" }
+"#;
+
+fn why(ran: &Ran, name: &str) -> String {
+    let failure = ran.happened(name).into_iter().find_map(|what| match what {
+        Happening::HostFinished { failure, .. } => failure,
+        _ => None,
+    });
+    format!("{failure:?}")
+}
+
+#[test]
+fn r18_a_host_that_is_not_well_after_its_restart_takes_itself_back() {
+    let Some(mut machines) = Machines::of(&["good", "ill", "bare"]) else { return };
+    for name in ["good", "ill"] {
+        machines.install_cron(name);
+        fs::write(machines.home(name).join("trace"), "").expect("written");
+    }
+    machines.fleet.write("playbooks/kernel.toml", CONFIRMED);
+    let running = machines.fleet.longshore(["--output", "json", "apply", "kernel", "--yes"]).start();
+    for name in ["good", "ill"] {
+        machines.wait_for(name, "order");
+        machines.goes_down(name);
+        machines.comes_up(name);
+    }
+    let ran = running.finish();
+    let fleet = &machines.fleet;
+    assert_eq!(fleet.read("good", "trace"), "before\norder\nafter\n", "{ran}");
+    assert_eq!(fleet.read("ill", "trace"), "before\norder\nold-kernel\nbefore-undone\n", "{ran}");
+    // Nothing starts when this one comes up: it is not touched.
+    assert_eq!(fleet.read("bare", "trace"), "", "{ran}");
+    let outcomes = ["good", "ill", "bare"].map(|name| outcome(&ran, name));
+    let wanted = [HostOutcome::Done, HostOutcome::Undone, HostOutcome::Refused].map(Some);
+    assert_eq!(outcomes, wanted, "{ran}");
+    for part in ["it was not confirmed within 8s", "The host is well", "the host took it back by itself"] {
+        assert!(why(&ran, "ill").contains(part), "{}", why(&ran, "ill"));
+    }
+    for part in ["back by itself after its restart", "no cron runs", "nothing was begun", "enable-linger"] {
+        assert!(why(&ran, "bare").contains(part), "{}", why(&ran, "bare"));
+    }
+    for name in ["good", "ill"] {
+        machines.assert_unhooked(name);
+        machines.fleet.assert_released(name);
+    }
+    machines.fleet.assert_nothing_runs();
+}
+
+#[test]
+fn r18_a_host_that_nobody_finds_after_its_restart_takes_itself_back_alone() {
+    let Some(mut machines) = Machines::of(&["web-01"]) else { return };
+    machines.install_cron("web-01");
+    machines.fleet.write("playbooks/kernel.toml", CONFIRMED);
+    let running = machines.fleet.longshore(["apply", "kernel", "--yes"]).start();
+    machines.wait_for("web-01", "order");
+    running.signal(Signal::SIGKILL);
+    drop(running);
+    machines.goes_down("web-01");
+    // Longer than it would have had.
+    std::thread::sleep(Duration::from_secs(10));
+    let up = Instant::now();
+    machines.comes_up("web-01");
+    machines.wait_for("web-01", "old-kernel");
+    assert!(up.elapsed() >= Duration::from_secs(8), "taken back after {:?}", up.elapsed());
+    let ran = machines.fleet.longshore(["resume"]).run().expect_code(1);
+    assert_eq!(machines.fleet.read("web-01", "trace"), "before\norder\nold-kernel\nbefore-undone\n", "{ran}");
+    machines.assert_unhooked("web-01");
+    machines.fleet.assert_released("web-01");
+    machines.fleet.assert_nothing_runs();
 }

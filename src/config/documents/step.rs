@@ -66,9 +66,9 @@ pub struct StepDoc {
     pub downtime: Option<Downtime>,
     /// How to take the step back: one or more steps. What its kind knows by itself when left out.
     pub undo: Option<Box<OneOrMany<StepDoc>>>,
-    /// For a step that may cut the controller off (sshd, firewall, network). The host takes it back by itself unless the
-    /// controller comes back within this time, over a new connection, and finds gates and checks passing. Needs
-    /// an undo that is one program on the host.
+    /// For a step that may cut the controller off (sshd, firewall, network, `reboot`). The host takes it back by itself
+    /// unless the controller comes back within this time, over a new connection, and finds gates and checks passing. After a
+    /// restart of the host the time begins anew. Needs an undo that is one program on the host.
     pub confirm_within: Option<Span>,
     /// Why the step is not taken back. The plan says it, and does not warn.
     pub no_undo: Option<String>,

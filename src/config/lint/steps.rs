@@ -167,7 +167,11 @@ impl Steps<'_, '_, '_> {
             self.found.error(
                 source.key_place(&at.key("retry")),
                 format!("a `{}` step may not be tried again: running it twice may do harm", action.name()),
-                Some("if it does no more when it runs twice, say `repeat-safe = true`".to_owned()),
+                Some(if action.restarts_host() {
+                    "a host is restarted once: take it out".to_owned()
+                } else {
+                    "if it does no more when it runs twice, say `repeat-safe = true`".to_owned()
+                }),
             );
         }
         if let Some(retry) = &step.retry {
@@ -224,6 +228,7 @@ impl Steps<'_, '_, '_> {
         let says_so = [
             ("repeat-safe", step.repeat_safe == Some(true)),
             ("effect", step.effect.is_some_and(|effect| effect != Effect::Code)),
+            ("ahead", step.ahead == Some(true)),
         ];
         for (key, _) in says_so.into_iter().filter(|(_, there)| *there) {
             let message = format!("`{key}` cannot be that of a step which restarts the host");

@@ -40,6 +40,35 @@ const LATE_BY: Duration = Duration::from_secs(3);
 /// Time beyond all limits of the step for which its host is looked for.
 const FOUND_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a host is looked for, from the start of a step that has to be confirmed, by what it may take: the step, what
+/// the controller may come late by, and the way back, after which it may let us in again.
+pub(super) fn found_within(step: &PlannedStep, within: Span) -> Duration {
+    let undo = undo_program(step).map_or(Duration::ZERO, |(undo, _)| undo.timeout.0);
+    step.timeout.0 + 2 * within.0 + if step.action.restarts_host() { undo + FOUND_WITHIN } else { Duration::ZERO }
+}
+
+/// Why the host could not take back a step that restarts it, where it could not.
+pub(super) fn no_way_back(step: &PlannedStep, hook: Option<&str>) -> Option<Failure> {
+    let (_, program) = undo_program(step)?;
+    let (why, hint) = if hook.is_none() {
+        (
+            "nothing there is known to start programs when it comes up: systemd does not run, or this user does not linger there, \
+             and no cron runs that has `crontab`",
+            "install cron on the host, `loginctl enable-linger` its user, or say `become = \"root\"` on the step",
+        )
+    } else if !secrets_named(&program.act).is_empty() {
+        (
+            "its undo needs a secret, and no secret is kept on a host",
+            "put what the undo needs on the host before, or leave `confirm-within` out",
+        )
+    } else {
+        return None;
+    };
+    let what = format!("the host could not take step `{}` back by itself after its restart", step.name);
+    let failure = Failure::new(FailureClass::Refused, what).because(why);
+    Some(failure.because("nothing was begun").hint(hint))
+}
+
 /// The undo of a step as one program of the host, which is what can be armed there.
 pub(super) fn undo_program(step: &PlannedStep) -> Option<(&PlannedStep, HostProgram)> {
     match &step.undo {
@@ -87,7 +116,7 @@ impl Worker {
             return Ok(end);
         }
         let begun = Instant::now();
-        // The host counts from before the start, so its time is over before this one.
+        // The host counts from before the start, so its time is over before this one, unless it was restarted.
         let over = begun + within.0 + LATE_BY;
         let limits = within.0 + undo.timeout.0 + FOUND_WITHIN;
         link.be_patient(Some(begun + limits));
@@ -157,11 +186,10 @@ impl Worker {
             }
         }
         if !proven {
-            // Asking any earlier would confirm what is not well.
             self.pause(over.saturating_duration_since(Instant::now())).await?;
         }
         loop {
-            match self.ask_confirmation(job, link).await? {
+            match self.decide(job, proven, link).await? {
                 Ok(Confirmation::Confirmed) if proven => return Ok(Known::Stands),
                 Ok(Confirmation::Confirmed) => return Ok(Known::NotConfirmed(why)),
                 Ok(Confirmation::Fired { watcher }) => return Ok(Known::Fired { watcher, why }),
@@ -199,9 +227,11 @@ impl Worker {
         Ok(None)
     }
 
-    async fn ask_confirmation(
+    /// Confirms the step, or has the host take it back. Its own time may have begun anew, so it is told and not waited for.
+    async fn decide(
         &mut self,
         job: &Job<'_>,
+        proven: bool,
         link: &mut Link,
     ) -> Result<Result<Confirmation, DurableError>, Stopped> {
         let means = self.means.clone();
@@ -210,7 +240,7 @@ impl Worker {
         let Manner::Durable(held) = self.holds.manner(job.step.run_as.as_deref(), link, &means).await? else {
             unreachable!("a step that must be confirmed is refused where the host is not durable");
         };
-        Ok(held.side.confirm(&job.attempt).await)
+        Ok(if proven { held.side.confirm(&job.attempt).await } else { held.side.refuse(&job.attempt).await })
     }
 
     async fn pause(&self, length: Duration) -> Result<(), Stopped> {
@@ -241,7 +271,7 @@ enum Known {
         watcher: Option<String>,
         why: Option<Failure>,
     },
-    /// It was not well in time, and yet the host does not take it back: its watcher was killed.
+    /// It is not well, and yet the host does not take it back: it was confirmed before, by a controller that went away.
     NotConfirmed(Option<Failure>),
     /// The host does not say.
     Lost(Failure),

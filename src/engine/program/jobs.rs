@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Start, Worker,
     channel::MOST_CONNECTIONS,
-    confirm::undo_program,
+    confirm::{found_within, undo_program},
     ending::{did_not_come_back, left_under_way, outcome, unless_refused},
     tell::{LastLine, hidden, hidden_receipt, kept_lines, secrets_in, secrets_named},
 };
@@ -169,8 +169,7 @@ impl Worker {
         let means = self.means.clone();
         if let Some(within) = jobs[0].step.confirm_within.filter(|_| jobs[0].must_be_confirmed()) {
             // It may lock us out, until the host takes it back.
-            let limits = jobs[0].step.timeout.0 + 2 * within.0;
-            link.be_patient(Some(Instant::now() + limits));
+            link.be_patient(Some(Instant::now() + found_within(jobs[0].step, within)));
         } else if jobs[0].program.restarts {
             link.expect_restart(Instant::now() + jobs[0].step.timeout.0);
         }

@@ -17,18 +17,19 @@ use tokio::time::Instant;
 use super::{
     Means, Stop,
     hold::{Holds, Leaves, Manner},
-    host::{Proof, Stopped},
+    host::{Proof, Stopped, outcome_unreached},
     link::Link,
     renew::Gone,
 };
 use crate::{
-    durable::Attempt,
+    durable::{Attempt, DurableError},
     event::{HostState, StepState, UndoSent, UndoState},
     model::{Effect, Failure, FailureClass, HostName, HostOutcome, Receipt, Redactor, StepId, StepOutcome},
     plan::{HostPlan, PlannedCheck, PlannedStep, PlannedUndo},
     steps::{HostProgram, Work},
 };
 
+use confirm::no_way_back;
 use ending::not_durable;
 pub(super) use ending::outcome;
 use jobs::{Job, JobEnd};
@@ -98,7 +99,7 @@ impl Worker {
             ("owner".to_owned(), means.owner.clone()),
         ]);
         let mut holds = Holds::new(of, manifest, past);
-        let mut taken = take_all(&mut holds, of, link, means).await;
+        let mut taken = take_all(&mut holds, of, past, link, means).await;
         if let (Ok(()), Some(past)) = (&taken, past) {
             taken = holds.remembers(of, past, link).await;
         }
@@ -284,7 +285,13 @@ fn ran(index: usize, end: JobEnd) -> Ran {
 }
 
 /// Takes the leases of all users that programs of the plan run as, before anything is begun under one of them.
-async fn take_all(holds: &mut Holds, of: &HostPlan, link: &mut Link, means: &Means) -> Result<(), Stopped> {
+async fn take_all(
+    holds: &mut Holds,
+    of: &HostPlan,
+    past: Option<&HostState>,
+    link: &mut Link,
+    means: &Means,
+) -> Result<(), Stopped> {
     let undos = of.steps.iter().flat_map(|step| match &step.undo {
         PlannedUndo::By(steps) => steps.as_slice(),
         _ => &[],
@@ -297,7 +304,20 @@ async fn take_all(holds: &mut Holds, of: &HostPlan, link: &mut Link, means: &Mea
         if !on_host && step.effect == Effect::Read {
             continue;
         }
-        let Manner::Attached { reason } = holds.manner(step.run_as.as_deref(), link, means).await? else { continue };
+        let reason = match holds.manner(step.run_as.as_deref(), link, means).await? {
+            Manner::Attached { reason } => reason,
+            Manner::Durable(held) => {
+                // One that was begun is armed, and its host may only just be coming up.
+                let begun = past.is_some_and(|past| past.steps.contains_key(&step.id));
+                if !for_later && !begun && step.confirm_within.is_some() && step.action.restarts_host() {
+                    let hook = held.side.boot_hook().await.map_err(|error| not_asked(&error))?;
+                    if let Some(failure) = no_way_back(step, hook.as_deref()) {
+                        return Err(Stopped::Ended(HostOutcome::Refused, Some(failure)));
+                    }
+                }
+                continue;
+            }
+        };
         if on_host && !for_later && (!step.repeat_safe || step.confirm_within.is_some()) {
             let failure =
                 not_durable(reason).because(format!("step `{}` must not run twice; nothing was begun", step.name));
@@ -305,6 +325,12 @@ async fn take_all(holds: &mut Holds, of: &HostPlan, link: &mut Link, means: &Mea
         }
     }
     Ok(())
+}
+
+/// A question before anything was begun that got no answer.
+fn not_asked(error: &DurableError) -> Stopped {
+    let failure = Failure::from_error(error.class(), error);
+    Stopped::Ended(outcome_unreached(&failure), Some(failure))
 }
 
 /// The numbers of the attempts and segments that were used before the run was taken up again.
