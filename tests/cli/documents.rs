@@ -76,8 +76,8 @@ fn a_new_project_is_made_and_lints_clean() {
     │   │   said=$(env TAG=1.1.0 docker     │        │                             │
     │   │   compose config -q 2>&1) || {    │        │                             │
     │   │   echo "$said" >&2; exit …        │        │                             │
-    │ 2 │ Fetch the image: env TAG=1.1.0    │ read   │ nothing to undo             │
-    │   │ docker compose pull -q            │        │                             │
+    │ 2 │ Fetch the image: The images are   │ read   │ nothing to undo             │
+    │   │ pulled                            │        │                             │
     │   │   env TAG=1.1.0 docker compose    │        │                             │
     │   │   pull -q                         │        │                             │
     │ 3 │ Write the new tag down            │ code   │ by itself                   │
