@@ -12,5 +12,6 @@ mod links;
 mod markdown;
 mod picture;
 mod reference;
+mod requirements;
 mod sources;
 mod tutorial;
