@@ -97,7 +97,7 @@ async fn a_host_that_falls_silent_is_found_out_by_keepalives() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_speaks_costs_a_limited_time() {
+async fn r42_a_server_that_never_speaks_costs_a_limited_time() {
     let Some(lab) = Lab::new() else { return };
     let host = lab.sshd().start();
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -109,6 +109,33 @@ async fn a_server_that_never_speaks_costs_a_limited_time() {
     assert!(matches!(error, TransportError::ConnectTimeout { .. }), "{error}");
     assert!(error.to_string().contains("the SSH handshake"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn r43_a_server_that_says_a_byte_at_a_time_costs_a_limited_time() {
+    let Some(lab) = Lab::new() else { return };
+    let host = lab.sshd().start();
+    let slow = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut target = host.target(&lab);
+    ssh(&mut target).address = "127.0.0.1".to_owned();
+    ssh(&mut target).port = Some(slow.local_addr().expect("an address").port());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = slow.accept().await {
+            tokio::spawn(async move {
+                // Never silent for long, and never done.
+                for byte in b"SSH-2.0-slow\r\n".iter().chain(std::iter::repeat_n(&0, 1000)) {
+                    if stream.write_all(&[*byte]).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            });
+        }
+    });
+    let began = std::time::Instant::now();
+    let error = lab.transport().connect(&target, Duration::from_secs(3)).await.map(|_| ()).expect_err("slow");
+    assert!(matches!(error, TransportError::ConnectTimeout { .. }), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

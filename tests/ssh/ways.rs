@@ -124,7 +124,7 @@ async fn a_proxy_command_that_fails_is_quoted() {
 }
 
 #[tokio::test]
-async fn forty_connections_at_once_all_get_in_although_sshd_drops_the_eleventh() {
+async fn r44_forty_connections_at_once_all_get_in_although_sshd_drops_the_eleventh() {
     let Some(lab) = Lab::new() else { return };
     let host = lab.sshd().line("MaxStartups 10:100:10").start();
     lab.trust(&[&host]);
@@ -136,7 +136,7 @@ async fn forty_connections_at_once_all_get_in_although_sshd_drops_the_eleventh()
 }
 
 #[tokio::test]
-async fn a_busy_server_is_tried_again() {
+async fn r44_a_busy_server_is_tried_again() {
     let Some(lab) = Lab::new() else { return };
     let host = lab.sshd().line("MaxStartups 1:100:1").start();
     lab.trust(&[&host]);

@@ -63,7 +63,7 @@ fn has_sqlite(trial: &Trial) -> bool {
 }
 
 #[test]
-fn b_16_b_18_b_19_b_20_a_database_is_restored_beside_the_live_one_and_swapped() {
+fn r60_b_16_b_18_b_19_b_20_a_database_is_restored_beside_the_live_one_and_swapped() {
     let Some(server) = Postgres::start() else { return };
     in_every_shell(|trial| {
         server.offer(trial);
@@ -199,7 +199,7 @@ fn b_20_t_22_a_dump_that_is_cut_or_broken_leaves_the_live_database_alone() {
 }
 
 #[test]
-fn s_43_s_45_sqlite_is_swapped_whole_with_what_its_writers_had_not_yet_put_into_it() {
+fn r60_s_43_s_45_sqlite_is_swapped_whole_with_what_its_writers_had_not_yet_put_into_it() {
     in_every_shell(|trial| {
         if !has_sqlite(trial) {
             return;
@@ -251,7 +251,7 @@ fn s_43_s_45_sqlite_is_swapped_whole_with_what_its_writers_had_not_yet_put_into_
 }
 
 #[test]
-fn s_17_files_are_replaced_as_wholes_and_the_old_ones_stay_beside() {
+fn r60_s_17_files_are_replaced_as_wholes_and_the_old_ones_stay_beside() {
     in_every_shell(|trial| {
         trial.variable("LONGSHORE_RUN", "run1");
         fs::create_dir_all(trial.path("data/deep")).expect("writable");
