@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use super::{HostProgram, StepKind, Work};
@@ -128,5 +129,15 @@ pub(super) fn program(kind: &dyn StepKind) -> HostProgram {
     match kind.work() {
         Work::Host(program) => program,
         Work::Controller(_) => panic!("a step of the controller"),
+    }
+}
+
+/// Waits until something is so: what is waited for in vain fails a test instead of hanging it.
+#[track_caller]
+pub(super) fn until(is_so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < end, "waited in vain");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }

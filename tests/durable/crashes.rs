@@ -10,7 +10,10 @@ use longshore::durable::{
     Attempt, AttemptState, Beginning, Closing, Doubt, Ending, Following, HostSide, Lease, Segment, SegmentStep,
 };
 
-use crate::host::{Host, Shell, step};
+use crate::{
+    host::{Host, Shell, step},
+    play::until,
+};
 
 const RUN: &str = "run-1";
 const WRAPPER: &[&str] = &[
@@ -112,9 +115,7 @@ async fn survive(shell: Shell, hook: &str, kill: Kill) -> Result<(), String> {
         let host = Arc::clone(&host);
         tokio::spawn(async move {
             if kill == Kill::Everything {
-                while !std::path::Path::new(&host.place("here")).exists() {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
+                until(|| std::path::Path::new(&host.place("here")).exists()).await;
                 host.kill_all();
             }
         })

@@ -6,7 +6,7 @@ use longshore::durable::{Attempt, AttemptState, Doubt, Ending, Refusal, Segment,
 
 use crate::{
     host::{Host, Shell, for_each_shell, step},
-    play::{LIMIT, Play, act_of, limited, segment},
+    play::{LIMIT, Play, act_of, limited, segment, until},
 };
 
 /// Kills the process whose number is word `word` of a file of the step's.
@@ -131,11 +131,11 @@ async fn r12_a_step_whose_supervisor_is_killed_has_no_verdict_while_it_lives() {
         let attempt = act_of(0, "orphan");
         let (run, ()) = tokio::join!(play.run(&segment), async {
             play.is_running(&attempt).await;
-            while play.host.lines("trace").is_empty() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            until(|| !play.host.lines("trace").is_empty()).await;
             kill_supervisor(&play.host, &attempt);
+            let end = std::time::Instant::now() + LIMIT;
             while play.host.lines("trace").len() < 2 {
+                assert!(std::time::Instant::now() < end, "{shell:?}: it never ends");
                 let state = play.state(&attempt).await;
                 // The trace may have grown since.
                 let ended = matches!(state, AttemptState::Ended(Ending::Unknown { .. } | Ending::Changed));

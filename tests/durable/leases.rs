@@ -6,7 +6,7 @@ use longshore::durable::{AttemptState, Beginning, DurableError, Ending, LeaseErr
 
 use crate::{
     host::{Host, Shell, for_each_shell},
-    play::{Play, act_of, segment},
+    play::{Play, act_of, segment, until},
 };
 
 #[tokio::test]
@@ -79,9 +79,7 @@ async fn r33_a_controller_that_wakes_up_after_a_takeover_starts_nothing() {
         let segment = segment("s", [("late", act.as_str())]);
         let other = host.side("run-2");
         let (run, ()) = tokio::join!(play.run(&segment), async {
-            while host.lines("stopped").is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            until(|| !host.lines("stopped").is_empty()).await;
             tokio::time::sleep(Duration::from_millis(2100)).await;
             other.acquire("ben", "{}", Beginning::First).await.expect("run out");
             let id: i32 = host.lines("stopped")[0].parse().expect("process");
@@ -115,9 +113,7 @@ async fn a_voided_attempt_never_starts_even_when_its_wrapper_was_on_the_way() {
         let segment = segment("s", [("fenced", act.as_str())]);
         let attempt = act_of(0, "fenced");
         let (run, ()) = tokio::join!(play.run(&segment), async {
-            while host.lines("stopped").is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            until(|| !host.lines("stopped").is_empty()).await;
             assert_eq!(play.state(&attempt).await, AttemptState::Pending);
             play.side.void(std::slice::from_ref(&attempt)).await.expect("void");
             let id: i32 = host.lines("stopped")[0].parse().expect("process");
@@ -167,9 +163,7 @@ async fn r61_a_stopped_holder_of_the_mutex_is_reported_after_ten_seconds_and_not
     host.hook("checked", &format!("echo $PPID >{}; kill -STOP $PPID", host.place("stopped")));
     let segment = segment("s", [("slow", "true")]);
     let (run, ()) = tokio::join!(play.run(&segment), async {
-        while host.lines("stopped").is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until(|| !host.lines("stopped").is_empty()).await;
         let begin = std::time::Instant::now();
         let stuck = play.side.renew(&play.lease).await.expect_err("stuck");
         assert!(matches!(stuck, LeaseError::Durable(DurableError::Stuck { .. })), "{stuck}");

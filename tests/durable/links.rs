@@ -1,6 +1,6 @@
 //! Links that break, answers that are lost, launches that come twice, logins that print.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::StreamExt;
 use longshore::{
@@ -10,7 +10,7 @@ use longshore::{
 
 use crate::{
     host::{Host, Shell, for_each_shell},
-    play::{Play, Telling, act_of, listen, segment},
+    play::{Play, Telling, act_of, listen, segment, until},
 };
 
 /// Three steps that leave a trace and print, in three pieces each.
@@ -155,9 +155,7 @@ async fn r17_a_step_that_a_reboot_cut_is_unknown_and_not_sent_again() {
     let segment = segment("s", [("cut", act.as_str()), ("next", "true")]);
     let host = Arc::clone(&play.host);
     let (_, able) = tokio::join!(play.run(&segment), async {
-        while host.lines("trace").is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(|| !host.lines("trace").is_empty()).await;
         let host = Arc::clone(&host);
         tokio::task::spawn_blocking(move || host.restart()).await.expect("restarted")
     });

@@ -9,7 +9,7 @@ use longshore::durable::{
 
 use crate::{
     host::{Shell, for_each_shell},
-    play::{LIMIT, Play, act_of, limited, segment},
+    play::{LIMIT, Play, act_of, limited, segment, until},
 };
 
 /// Starts a container that lives so long, as a daemon would, and returns when it can be found: a process that
@@ -123,9 +123,7 @@ async fn r49_cancelling_stops_the_container_too() {
         let long = starting("a", &format!("{}sleep 60", container("60")), LIMIT);
         let (end, ()) = tokio::join!(run(&play, &long), async {
             play.is_running(&attempt).await;
-            while containers(&play, &attempt) == 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            until(|| containers(&play, &attempt) > 0).await;
             play.side.cancel(std::slice::from_ref(&attempt)).await.expect("cancelled");
         });
         assert_eq!(end.ending, Ending::Cancelled, "{shell:?}");
@@ -142,9 +140,7 @@ async fn r49_a_container_whose_client_was_killed_is_no_unknown_before_it_has_end
         let long = starting("a", &format!("{}sleep 61", container("60")), LIMIT);
         let killer = async {
             play.is_running(&attempt).await;
-            while containers(&play, &attempt) == 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            until(|| containers(&play, &attempt) > 0).await;
             // Everything but the container, as a client's out-of-memory kill with its session does.
             kill(&play, |command| !command.contains("sleep 60"));
         };

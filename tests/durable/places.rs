@@ -6,7 +6,7 @@ use longshore::durable::{AttemptState, Beginning, Doubt, Ending};
 
 use crate::{
     host::{Host, for_each_shell, skipped},
-    play::{Play, act_of, segment},
+    play::{Play, act_of, segment, until},
 };
 
 #[tokio::test]
@@ -77,9 +77,7 @@ async fn r15_all_of_a_control_group_killed_at_once_leaves_an_unknown_that_is_not
         let act = format!("echo begin >>{trace}; sleep 60; echo end >>{trace}");
         let whole = segment("s", [("one", act.as_str())]);
         let killer = async {
-            while play.host.lines("trace").is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            until(|| !play.host.lines("trace").is_empty()).await;
             std::fs::write(group.0.join("cgroup.kill"), "1").expect("killed");
         };
         let ((end, _), ()) = tokio::join!(play.run(&whole), killer);

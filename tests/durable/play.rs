@@ -115,3 +115,15 @@ pub fn limited(id: &str, act: &str, limit: Duration) -> Segment {
     segment.steps[0].limit = limit;
     segment
 }
+
+/// Waits until something is so: what is waited for in vain fails a test instead of hanging it.
+#[track_caller]
+pub fn until(is_so: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let (asked, end) = (std::panic::Location::caller(), std::time::Instant::now() + Duration::from_secs(60));
+    async move {
+        while !is_so() {
+            assert!(std::time::Instant::now() < end, "waited in vain at {asked}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}

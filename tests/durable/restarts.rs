@@ -6,7 +6,7 @@ use longshore::durable::{AttemptState, Beginning, Ending, Following, LeaseError,
 
 use crate::{
     host::{Host, Shell, for_each_shell},
-    play::{Play, act_of, limited, listen},
+    play::{Play, act_of, limited, listen, until},
 };
 
 /// How long the host may take.
@@ -20,9 +20,7 @@ fn restart(host: &Host, then: &str, within: Duration) -> Segment {
 }
 
 async fn ordered(host: &Arc<Host>) {
-    while host.lines("trace").is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| !host.lines("trace").is_empty()).await;
 }
 
 /// Follows the segment to its end, over a new connection.

@@ -74,7 +74,11 @@ async fn round(seed: u64) -> Result<Tally, String> {
         }
         let mut status = side.status(&attempts).await.map_err(|error| format!("status: {error}"))?;
         // What a killed wrapper had just started may hold its lock a moment longer.
+        let end = std::time::Instant::now() + Duration::from_secs(60);
         while status.attempts.iter().any(|status| status.state == AttemptState::Pending) {
+            if std::time::Instant::now() > end {
+                return Err("an attempt stays pending".to_owned());
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
             status = side.status(&attempts).await.map_err(|error| format!("status: {error}"))?;
         }

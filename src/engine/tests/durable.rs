@@ -178,9 +178,7 @@ async fn what_an_undo_needs_outlives_an_interruption() {
     step.action = serde_json::from_value(action).expect("a file step");
     step.undo = PlannedUndo::ByProgram;
     let stopping = async {
-        while !fs::read_to_string(&file).is_ok_and(|text| text == "new\n") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until(|| fs::read_to_string(&file).is_ok_and(|text| text == "new\n")).await;
         bench.stop.send_replace(Stop::Drain);
     };
     let (exit, ()) = tokio::join!(bench.apply(&plan), stopping);

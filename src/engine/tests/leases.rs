@@ -104,9 +104,7 @@ fn short_leases(wire: &Wire, seconds: u64) -> Bench {
 
 /// Gives the host's lease to another run, as soon as `now` says so.
 async fn take_away(bench: &Bench, now: impl Fn() -> bool) {
-    while !now() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until(now).await;
     fs::write(install(bench).join("lease"), "01other 99 bob@desk boot 99999999 0\n").expect("writable");
 }
 
@@ -123,9 +121,7 @@ async fn a_lease_that_went_to_another_controller_ends_the_controller_s_own_step(
     // The controller's step waits, asked for under a lease that was good then.
     let waits = || bench.notes.state().hosts.values().any(|host| host.steps.len() == 2);
     let lease_is_old = async {
-        while !waits() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until(waits).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         take_away(&bench, || true).await;
     };
@@ -259,9 +255,7 @@ async fn r52_leaving_at_any_event_leaves_a_legal_state_and_resume_ends_as_withou
         let bench = Bench::new(Wire::default());
         let plan = plan_in(bench.folder.path(), &texts(&bench));
         let asked = async {
-            while bench.notes.state().sequence < at {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            until(|| bench.notes.state().sequence >= at).await;
             bench.stop.send_replace(stop);
         };
         let (_, ()) = tokio::join!(bench.apply(&plan), asked);

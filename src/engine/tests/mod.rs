@@ -154,9 +154,7 @@ impl Bench {
 
     /// Asks for `stop` once the file says `word`.
     async fn stop_at(&self, file: &Path, word: &str, stop: Stop) {
-        while !std::fs::read_to_string(file).is_ok_and(|text| text.contains(word)) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until(|| std::fs::read_to_string(file).is_ok_and(|text| text.contains(word))).await;
         self.stop.send_replace(stop);
     }
 
@@ -312,4 +310,16 @@ fn ran(transport: &ScriptedTransport, host: &str, words: &[&str]) -> Vec<String>
     // `undo-one` contains `one`: the longest word that fits names the program.
     sorted.sort_by_key(|word| std::cmp::Reverse(word.len()));
     texts.filter_map(|text| sorted.iter().find(|word| text.contains(**word)).map(|word| (**word).to_string())).collect()
+}
+
+/// Waits until something is so: what is waited for in vain fails a test instead of hanging it.
+#[track_caller]
+fn until(is_so: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let (asked, end) = (std::panic::Location::caller(), std::time::Instant::now() + Duration::from_secs(60));
+    async move {
+        while !is_so() {
+            assert!(std::time::Instant::now() < end, "waited in vain at {asked}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 use super::*;
 use crate::steps::{
     Backup,
-    trial::{Ran, Trial, in_every_shell, program},
+    trial::{Ran, Trial, in_every_shell, program, until},
     trial_postgres::Postgres,
 };
 
@@ -44,7 +44,8 @@ fn dying(trial: &Trial, kind: &Restore, before: &str) {
 }
 
 fn sqlite(file: &str, sql: &str) -> String {
-    let ran = Command::new("sqlite3").args(["-bail", file, sql]).output().expect("sqlite3 starts");
+    let ran =
+        Command::new("sqlite3").args(["-bail", "-cmd", ".timeout 20000", file, sql]).output().expect("sqlite3 starts");
     assert!(ran.status.success(), "{sql}: {}", String::from_utf8_lossy(&ran.stderr));
     String::from_utf8_lossy(&ran.stdout).trim().to_owned()
 }
@@ -97,9 +98,7 @@ fn r60_b_16_b_18_b_19_b_20_a_database_is_restored_beside_the_live_one_and_swappe
             .stderr(Stdio::null())
             .spawn()
             .expect("psql starts");
-        while server.sql("postgres", "select count(*) from pg_stat_activity where datname = 'app'") != "1" {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until(|| server.sql("postgres", "select count(*) from pg_stat_activity where datname = 'app'") == "1");
         refused(trial, &kind, "1 sessions are connected to app: stop what uses it");
         assert_eq!(trial.look(&kind).status, 10);
 
@@ -214,10 +213,10 @@ fn r60_s_43_s_45_sqlite_is_swapped_whole_with_what_its_writers_had_not_yet_put_i
         // A writer that died left rows in the journal alone.
         let mut writer = Command::new("sqlite3").arg(&live).stdin(Stdio::piped()).spawn().expect("sqlite3 starts");
         let pipe = writer.stdin.as_mut().expect("a pipe");
-        pipe.write_all(b"pragma wal_autocheckpoint = 0;\ninsert into t values (4);\n").expect("written");
-        while sqlite(&live, "select count(*) from t") != "4" {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        // The last of the others to leave has the file to itself for a moment.
+        pipe.write_all(b".timeout 20000\npragma wal_autocheckpoint = 0;\ninsert into t values (4);\n")
+            .expect("written");
+        until(|| sqlite(&live, "select count(*) from t") == "4");
         refused(trial, &kind, "is in use (process");
         writer.kill().expect("killed");
         writer.wait().expect("gone");
