@@ -1,0 +1,14 @@
+//! The runbooks of Foglet, Tessallite and `SVRunner`, on real parts, and on strict stand-ins where the real thing cannot be had.
+
+#[path = "../fleet/command.rs"]
+#[allow(dead_code, reason = "made for the fleets, which use all of it")]
+mod command;
+#[path = "../fleet/fleet.rs"]
+#[allow(dead_code, reason = "made for the fleets, which use all of it")]
+mod fleet;
+#[path = "../ssh/people.rs"]
+#[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
+mod people;
+#[path = "../ssh/sshd.rs"]
+#[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
+mod sshd;
