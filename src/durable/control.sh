@@ -1,14 +1,15 @@
 # Acts on attempts from outside their segment.
 
-# Fences attempt $1 off for good unless it has started. The winner of the link decides.
+# Fences attempt $1 off for good unless it has started. The winner of the link decides. One that never arrived comes
+# into place whole: half of it would be taken for an attempt that was staged.
 void() {
-  A=$D/$1
-  mkdir -p "$A" 2>/dev/null || fail nospace "$A"
-  printf 'void\n' >"$A/void.$$" 2>/dev/null && [ -s "$A/void.$$" ] || fail nospace "$A"
-  fs "$A/void.$$" || fail nosync "$A"
+  A=$D/$1 T=$D/staging.void.$$
+  { mkdir -p "$T/$1" && printf 'void\n' >"$T/$1/start" && [ -s "$T/$1/start" ]; } 2>/dev/null || { rm -rf "$T"; fail nospace "$A"; }
+  fs "$T/$1/start" "$T/$1" || { rm -rf "$T"; fail nosync "$A"; }
   # hook: void-written
-  ln "$A/void.$$" "$A/start" 2>/dev/null
-  rm -f "$A/void.$$"
+  [ -d "$A" ] || mv "$T/$1" "$D" 2>/dev/null
+  ln "$T/$1/start" "$A/start" 2>/dev/null
+  rm -rf "$T"
   fs "$A" "$D" || fail nosync "$A"
   judge "$A"
   say "state $1 $STATE ${RESULT:--} - -"

@@ -45,20 +45,30 @@ relay() {
   printf '\n%s > %s\n' "$N" "$to"
   [ "$at" = "$to" ] || PAUSE=0.1
 }
-# Whether the segment's wrapper will start nothing more; END is why.
-over() {
+# Sets END to why the segment was over, or to nothing.
+find_end() {
   END=''
   for entry in "$S"/end.*; do [ -e "$entry" ] && END=${entry##*/end.}; done
+}
+# Whether the segment's wrapper will start nothing more; END is why.
+over() {
+  find_end
   [ -n "$END" ] && return 0
   [ $timed = yes ] || return 1
   # Removed under a follower whose controller died: another one took the run to its end.
   [ -d "$S" ] || { END=gone; return 0; }
-  [ -e "$S/alive" ] || return 1
+  # What a power cut left of a segment may lack its lock, or both slot and end: it is never waited for.
+  { [ -e "$S/alive" ] || printf '' >>"$S/alive"; } 2>/dev/null || fail nospace "$S"
   exec 5<"$S/alive"
   if flock -n 5; then
     # The wrapper died, or never came. Concluded under its lock, so that a late launcher starts nothing.
     mv "$S/slot" "$S/end.gone" 2>/dev/null
-    for entry in "$S"/end.*; do [ -e "$entry" ] && END=${entry##*/end.}; done
+    find_end
+    if [ -z "$END" ]; then
+      # Without a slot nothing starts; with one that cannot be taken away it could, once the disk can be written again.
+      [ ! -e "$S/slot" ] || fail nospace "$S"
+      END=gone
+    fi
   fi
   exec 5<&-
   [ -n "$END" ]

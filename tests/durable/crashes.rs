@@ -239,7 +239,7 @@ crash_points! {
 async fn every_hook_that_the_scripts_name_is_tried() {
     let mut tried: Vec<&str> = [WRAPPER, SUPERVISOR, LAUNCHER].concat();
     tried.extend(["hooking", "hooked", "armed", "watching", "fired", "watch-stopped", "confirm-written"]);
-    tried.extend(["lease-written", "void-written", "run-marked", "segments-gone", "spools-gone"]);
+    tried.extend(["lease-written", "void-written", "attach-staged", "run-marked", "segments-gone", "spools-gone"]);
     let mut named = Vec::new();
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/durable")).expect("sources").flatten() {
         let text = std::fs::read_to_string(entry.path()).unwrap_or_default();

@@ -1,12 +1,12 @@
-//! Disks that are full, before and during a step. They want a small disk of their own, and so root.
+//! Disks that are full or cannot be written, before and during a step. They want a small disk of their own, and so root.
 
 use std::{process::Command, sync::Arc};
 
-use longshore::durable::{AttemptState, Beginning, DurableError, Ending, LeaseError};
+use longshore::durable::{AttemptState, Beginning, DurableError, Ending, Following, LeaseError};
 
 use crate::{
-    host::{Host, Shell, skipped},
-    play::{Play, act_of, segment},
+    host::{Host, Shell, for_each_shell, skipped},
+    play::{LIMIT, Play, act_of, segment},
 };
 
 /// A small disk mounted as the host's state. Unmounted when it goes.
@@ -156,4 +156,23 @@ async fn r29_a_disk_that_does_not_last_is_not_trusted_with_steps() {
     .state_root(host.root().display().to_string());
     let error = side.probe().await.expect_err("not durable");
     assert!(error.to_string().contains("tmpfs"), "{error}");
+}
+
+#[tokio::test]
+async fn a_segment_on_a_disk_that_became_read_only_is_said_to_be_there_and_not_waited_for() {
+    for_each_shell(async |shell| {
+        let play = Play::begin(shell).await;
+        let segment = segment("s", [("s", "true")]);
+        play.host.hook("launch-moved", "kill -9 $PPID");
+        assert!(play.run(&segment).await.0.is_err());
+        play.host.unhook();
+        let root = play.host.root().display().to_string();
+        if !play.host.mounts(&format!("mount --bind {root} {root} && mount -o remount,ro,bind {root}")) {
+            return skipped("no mount namespaces here");
+        }
+        let mut following = Following::of(&segment);
+        let end = tokio::time::timeout(LIMIT, play.side.attach(&mut following, &mut |_, _| {})).await;
+        assert!(matches!(end, Ok(Err(DurableError::NoSpace { .. }))), "{shell:?}: {end:?}");
+    })
+    .await;
 }

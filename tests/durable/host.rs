@@ -281,9 +281,12 @@ impl Host {
 
     /// Kills all of the host's processes: what `cgroup.kill`, or a reboot, does.
     pub fn kill_all(&self) {
+        let mut quiet = 0;
         for _ in 0..50 {
             let processes = self.processes();
-            if processes.is_empty() {
+            // A process that is just turning into another program shows no environment for a moment.
+            quiet = if processes.is_empty() { quiet + 1 } else { 0 };
+            if quiet == 2 {
                 return;
             }
             for (id, _) in processes {

@@ -148,6 +148,16 @@ async fn a_void_cut_half_way_is_made_again() {
 }
 
 #[tokio::test]
+async fn of_a_void_cut_half_way_nothing_is_taken_for_an_attempt_that_was_staged() {
+    let play = Play::begin(Shell::Dash).await;
+    play.host.hook("void-written", "kill -9 $PPID");
+    assert!(play.side.void(&[act_of(0, "s")]).await.is_err());
+    play.host.unhook();
+    let end = play.one("s", "echo hello").await;
+    assert_eq!((end.ending, end.out.text()), (Ending::Changed, "hello\n".to_owned()));
+}
+
+#[tokio::test]
 async fn a_lease_cut_half_way_leaves_the_one_before() {
     let play = Play::begin(Shell::Dash).await;
     play.host.hook("lease-written", "kill -9 $PPID");

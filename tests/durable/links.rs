@@ -10,7 +10,7 @@ use longshore::{
 
 use crate::{
     host::{Host, Shell, for_each_shell},
-    play::{Play, Telling, act_of, listen, segment, until},
+    play::{LIMIT, Play, Telling, act_of, listen, segment, until},
 };
 
 /// Three steps that leave a trace and print, in three pieces each.
@@ -170,6 +170,29 @@ async fn r17_a_step_that_a_reboot_cut_is_unknown_and_not_sent_again() {
     let end = play.side.attach(&mut following, &mut |_, _| {}).await.expect("followed");
     assert_eq!(end.endings[0].1, Ending::Unknown { why: Doubt::Rebooted });
     assert_eq!(play.host.lines("trace"), ["begin"]);
+}
+
+#[tokio::test]
+async fn half_a_segment_that_a_power_cut_left_is_not_waited_for() {
+    for_each_shell(async |shell| {
+        for missing in ["alive", "slot", "tick"] {
+            let play = Play::begin(shell).await;
+            let segment = segment("s", [("s", "true")]);
+            play.host.hook("launch-moved", "kill -9 $PPID");
+            assert!(play.run(&segment).await.0.is_err());
+            play.host.unhook();
+            std::fs::remove_file(play.host.attempt("run-1", "s.segment").join(missing)).expect("removed");
+            let mut following = Following::of(&segment);
+            let end = tokio::time::timeout(LIMIT, play.side.attach(&mut following, &mut |_, _| {})).await;
+            let end = end.unwrap_or_else(|_| panic!("{shell:?}: without `{missing}` it is waited for"));
+            assert_eq!(
+                end.expect("followed").endings[0].1,
+                Ending::NotStarted { refusal: None },
+                "{shell:?}: {missing}"
+            );
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

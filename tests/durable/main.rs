@@ -4,6 +4,7 @@
 
 mod boots;
 mod closing;
+mod commands;
 mod crashes;
 mod deadman;
 mod disks;

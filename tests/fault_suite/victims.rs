@@ -129,13 +129,15 @@ pub fn signal_all(mark: &str, signal: Signal) -> usize {
 
 /// Kills everything of the host, and what is born meanwhile.
 pub fn kill_all(mark: &str) -> usize {
-    let mut killed = 0;
+    let (mut killed, mut quiet) = (0, 0);
     for _ in 0..50 {
         let now = signal_all(mark, Signal::SIGKILL);
-        if now == 0 {
+        killed += now;
+        // A process that is just turning into another program shows no environment for a moment.
+        quiet = if now == 0 { quiet + 1 } else { 0 };
+        if quiet == 2 || killed == 0 {
             break;
         }
-        killed += now;
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     killed
