@@ -207,8 +207,10 @@ impl Variables {
 }
 
 fn release_fields(release: Option<&Release>) -> Map<String, Json> {
-    let mut fields: Map<String, Json> =
-        ["version", "kind", "migration", "notes"].map(|name| (name.to_owned(), Json::Null)).into_iter().collect();
+    let mut fields: Map<String, Json> = ["version", "kind", "migration", "notes", "archive", "sha256"]
+        .map(|name| (name.to_owned(), Json::Null))
+        .into_iter()
+        .collect();
     fields.insert("requires-env".to_owned(), json!([]));
     if let Some(release) = release
         && let Ok(Json::Object(known)) = serde_json::to_value(release)

@@ -7,6 +7,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     HostProgram, Problem, StepError, StepKind, Template, Undoing, Upload, Work, difference, local_file, replace,
@@ -35,9 +36,13 @@ pub struct File {
     /// Template file of the project that makes the content, relative to the document's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// Local file of any content and size, copied as it is, relative to the document's folder.
+    /// Local file of any content and size, copied as it is, relative to the document's folder. Its name may hang on the
+    /// release: `archives/app-{{release.version}}.tar.gz`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// SHA-256 that the local file of `from` must have, in hex, as whoever made it tells. Any other is refused while planning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// Mode, octal, as text: `"0640"`. What it has when left out; a new file gets `0644`, or `0600` if it holds a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
@@ -119,6 +124,12 @@ impl StepKind for File {
         {
             visit(Template::Text, "template", text);
         }
+        if let Some(from) = &mut self.from {
+            visit(Template::Text, "from", from);
+        }
+        if let Some(sha256) = &mut self.sha256 {
+            visit(Template::Text, "sha256", sha256);
+        }
         if let Some(mode) = &mut self.mode {
             visit(Template::Text, "mode", mode);
         }
@@ -155,8 +166,20 @@ impl StepKind for File {
             }
             (FileState::Present, [_]) | (FileState::Absent, []) => {}
         }
-        for (key, path) in [("template", &self.template), ("from", &self.from)] {
-            problems.extend(path.as_deref().and_then(|path| local_file::problem(key, path)));
+        problems.extend(self.template.as_deref().and_then(|path| local_file::problem("template", path)));
+        if self.from.as_deref().is_some_and(|path| path.trim().is_empty()) {
+            problems.push(Problem::new("from", "the path is empty"));
+        }
+        if let Some(sum) = self.sha256.as_deref().filter(|sum| !sum.contains("{{")) {
+            let is_sum = sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if self.from.is_none() {
+                problems.push(Problem::new("sha256", "`sha256` is that of a local file, and needs `from`"));
+            } else if !is_sum {
+                problems.push(
+                    Problem::new("sha256", format!("`{sum}` is not a SHA-256"))
+                        .hint("write 64 hexadecimal digits, as `sha256sum` prints them"),
+                );
+            }
         }
         if let Some(mode) = self.mode.as_deref().filter(|mode| !mode.contains("{{"))
             && !replace::is_mode(mode)
@@ -181,23 +204,34 @@ impl StepKind for File {
         }
         if let Some(template) = &self.template {
             self.loaded = Some(Loaded::Text(local_file::read_text(base, template)?));
-        } else if let Some(from) = &self.from {
-            let (bytes, size) = local_file::read_up_to(base, from, INLINE + 1)?;
-            self.loaded = Some(if size > INLINE {
-                let path = local_file::locate(base, from);
-                let wrap = |source| StepError::LocalFile { path: path.display().to_string(), source };
-                // Absolute, as a saved plan may be applied from another folder.
-                let path = std::path::absolute(&path).map_err(wrap)?;
-                let (size, sha256) = local_file::digest(&path)?;
-                Loaded::Large { path, size, sha256 }
-            } else {
-                match String::from_utf8(bytes) {
-                    Ok(text) if !text.contains('\0') && !Redactor::mentions_secret(&text) => Loaded::Text(text),
-                    Ok(text) => Loaded::Hex(local_file::hex(text.as_bytes())),
-                    Err(error) => Loaded::Hex(local_file::hex(error.as_bytes())),
-                }
-            });
         }
+        Ok(())
+    }
+
+    fn load_rendered(&mut self, base: &Path) -> Result<(), StepError> {
+        let Some(from) = &self.from else { return Ok(()) };
+        let (bytes, size) = local_file::read_up_to(base, from, INLINE + 1)?;
+        let (loaded, found) = if size > INLINE {
+            let path = local_file::locate(base, from);
+            let wrap = |source| StepError::LocalFile { path: path.display().to_string(), source };
+            // Absolute, as a saved plan may be applied from another folder.
+            let path = std::path::absolute(&path).map_err(wrap)?;
+            let (size, sha256) = local_file::digest(&path)?;
+            (Loaded::Large { path, size, sha256: sha256.clone() }, sha256)
+        } else {
+            let found = local_file::hex(&Sha256::digest(&bytes));
+            let loaded = match String::from_utf8(bytes) {
+                Ok(text) if !text.contains('\0') && !Redactor::mentions_secret(&text) => Loaded::Text(text),
+                Ok(text) => Loaded::Hex(local_file::hex(text.as_bytes())),
+                Err(error) => Loaded::Hex(local_file::hex(error.as_bytes())),
+            };
+            (loaded, found)
+        };
+        if let Some(wanted) = self.sha256.as_deref().filter(|wanted| !found.eq_ignore_ascii_case(wanted)) {
+            let why = format!("`{from}` is not the file that was meant: its SHA-256 is {found}, not {wanted}");
+            return Err(StepError::Refused(why));
+        }
+        self.loaded = Some(loaded);
         Ok(())
     }
 

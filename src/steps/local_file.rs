@@ -13,7 +13,7 @@ use super::{Problem, StepError};
 /// Largest text read into a plan: scripts and templates.
 const TEXT: u64 = 1 << 20;
 
-/// Says what is wrong with the path of a local file. These are not templates: the file is read
+/// Says what is wrong with the path of a template or script. These are not templates themselves: the file is read
 /// before rendering, so that its own templates can be checked.
 pub(super) fn problem(key: &str, path: &str) -> Option<Problem> {
     if path.trim().is_empty() {
@@ -25,9 +25,9 @@ pub(super) fn problem(key: &str, path: &str) -> Option<Problem> {
     })
 }
 
-/// Returns the path of a local file named in a document of the folder `base`.
+/// Returns the path of a local file named in a document of the folder `base`, or below the home folder.
 pub(super) fn locate(base: &Path, path: &str) -> PathBuf {
-    base.join(path)
+    base.join(at_home(path))
 }
 
 /// Returns a path on the controller, with `~/` as the home folder there.

@@ -175,6 +175,12 @@ pub trait StepKind: Send + Sync {
         Ok(())
     }
 
+    /// Reads the local files whose names are templates. Called by the plan once those are put in.
+    fn load_rendered(&mut self, base: &std::path::Path) -> Result<(), StepError> {
+        let _ = base;
+        Ok(())
+    }
+
     /// Says in one line what the step does, for plans and tables. Secrets are placeholders.
     fn summary(&self) -> String;
 

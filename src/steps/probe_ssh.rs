@@ -28,7 +28,7 @@ pub struct SshCheck {
     /// Password: a variable that is a secret. Neither this nor a key: a login that needs nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
-    /// Fingerprint the host key must have: `SHA256:...`. Without it any key is accepted: give it
+    /// Fingerprint the host key must have: `SHA256:...`. Without it, or where it is empty, any key is accepted: give it
     /// wherever a password goes through a network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
@@ -71,7 +71,7 @@ impl SshCheck {
         if self.identity_file.is_some() && self.password.is_some() {
             problems.push(Problem::new("password", "`identity-file` and `password` exclude each other"));
         }
-        if let Some(key) = self.host_key.as_deref().filter(|key| !key.contains("{{"))
+        if let Some(key) = self.host_key.as_deref().filter(|key| !key.contains("{{") && !key.is_empty())
             && !key.starts_with("SHA256:")
         {
             problems.push(
@@ -120,6 +120,8 @@ impl SshCheck {
             self.contains.iter().map(|text| Ok(fill(text)?.reveal().to_owned())).collect::<Result<_, String>>()?;
         let host_key =
             self.host_key.as_deref().map(|key| Ok::<_, String>(fill(key)?.reveal().to_owned())).transpose()?;
+        // A fact that is not known leaves nothing to compare with.
+        let host_key = host_key.filter(|key| !key.is_empty());
         Ok((Login { user: fill(&self.user)?.reveal().to_owned(), proof, host_key, wait_for }, address, port))
     }
 }

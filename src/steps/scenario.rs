@@ -41,6 +41,10 @@ pub struct ScenarioRequest {
     /// Repeat the request until it passes, for so long. Once when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Span>,
+    /// Make the request even where an earlier one did not pass, once the values it uses were kept: to take away what those
+    /// left behind. Every request of the kind is made, and the verdict stays that of the first that did not pass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always: bool,
     /// Pause between two tries. `1s` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<Span>,
@@ -142,11 +146,24 @@ impl ScenarioCheck {
     pub(super) async fn probe(&self, reach: &Reach<'_>, timeout: Duration) -> Probed {
         let began = Instant::now();
         let mut journey = Journey::default();
+        let mut failed: Option<Probed> = None;
         for request in &self.requests {
-            let probed = journey.go(request, reach, timeout).await;
-            if probed.verdict != Verdict::Pass {
-                return Probed { seen: format!("`{}`: {}", request.name, journey.hide(&probed.seen)), ..probed };
+            if failed.is_some() && !(request.always && journey.has_what(request)) {
+                continue;
             }
+            let probed = journey.go(request, reach, timeout).await;
+            if probed.verdict == Verdict::Pass {
+                continue;
+            }
+            let seen = format!("`{}`: {}", request.name, journey.hide(&probed.seen));
+            match &mut failed {
+                None => failed = Some(Probed { seen, ..probed }),
+                // What is left behind has to be known, too.
+                Some(first) => first.seen = format!("{}; {seen}", first.seen),
+            }
+        }
+        if let Some(failed) = failed {
+            return failed;
         }
         Probed::pass(format!("{} requests in {}", self.requests.len(), check::took(began.elapsed())))
     }
@@ -193,6 +210,16 @@ impl Journey {
             self.kept.insert(name.clone(), value);
         }
         None
+    }
+
+    /// Whether all values that the request uses were kept.
+    fn has_what(&self, request: &ScenarioRequest) -> bool {
+        let mut has = true;
+        request
+            .http
+            .clone()
+            .templates(&mut |_, _, text| has &= names_in(text).all(|name| self.kept.contains_key(name)));
+        has
     }
 
     fn put_in(&self, text: &str) -> String {

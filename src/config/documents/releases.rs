@@ -33,6 +33,12 @@ pub struct Release {
     /// No upgrade may skip it, `--direct` or not.
     #[serde(default)]
     pub required_stop: bool,
+    /// File of the release, as the folder of the releases on the controller has it: `app-1.4.0.tar.gz`.
+    #[serde(default)]
+    pub archive: Option<String>,
+    /// SHA-256 of `archive`, as whoever made the release tells it.
+    #[serde(default)]
+    pub sha256: Option<String>,
     /// The release before it can run on this one's data.
     #[serde(default)]
     pub backward_compatible: bool,
@@ -53,6 +59,8 @@ impl Release {
             migration: None,
             requires_env: Vec::new(),
             required_stop: false,
+            archive: None,
+            sha256: None,
             backward_compatible: false,
             blocked: None,
             notes: None,

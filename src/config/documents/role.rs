@@ -103,6 +103,9 @@ impl Role {
 pub struct RoleCheck {
     /// What it proves, as tables show it.
     pub name: String,
+    /// What the host's profile checks under this verb. What is said here of `retry`, `timeout` and so on holds for all of it.
+    #[serde(default)]
+    pub verb: Option<String>,
     /// An HTTP request, seen from the host or from the controller.
     #[serde(default)]
     pub http: Option<crate::steps::HttpCheck>,
@@ -127,6 +130,10 @@ pub struct RoleCheck {
     /// Try again until it passes; the last verdict counts. One try when left out. The baseline is never tried again.
     #[serde(default)]
     pub retry: Option<super::step::Retry>,
+    /// Make the check only where this variable is set and not false, empty or zero; `!name` the other way round.
+    /// Everywhere when left out.
+    #[serde(default)]
+    pub when: Option<String>,
     /// Longest time of one try. `10s` when left out.
     #[serde(default)]
     pub timeout: Option<Span>,
@@ -143,6 +150,7 @@ impl RoleCheck {
     /// Lists the kinds of probe that are there, by key. A well-formed check has exactly one.
     pub fn kinds(&self) -> Vec<&'static str> {
         let present = [
+            ("verb", self.verb.is_some()),
             ("http", self.http.is_some()),
             ("tcp", self.tcp.is_some()),
             ("command", self.command.is_some()),
@@ -157,6 +165,11 @@ impl RoleCheck {
     /// Whether the gate must hold for a prefetch, too.
     pub fn is_ahead(&self) -> bool {
         self.ahead.unwrap_or(self.disk.is_some())
+    }
+
+    /// Returns what it asks of the host's profile, as a step has it.
+    pub fn to_verb(&self) -> StepDoc {
+        StepDoc { verb: self.verb.clone(), ..StepDoc::default() }
     }
 
     /// Returns the probe as the check step has it.

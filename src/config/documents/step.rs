@@ -48,6 +48,9 @@ pub struct StepDoc {
     pub restore: Option<Restore>,
     /// Restarts the host, and waits until it is back.
     pub reboot: Option<Reboot>,
+    /// Makes all checks of the product's health at this place: the role's, the playbook's, the profile's. The host goes on
+    /// only where they all pass. Only in actions of roles and in a playbook's steps.
+    pub health: Option<bool>,
 
     /// What the step does to the host. That of its kind when left out.
     pub effect: Option<Effect>,
@@ -111,6 +114,7 @@ impl StepDoc {
             ("backup", self.backup.is_some()),
             ("restore", self.restore.is_some()),
             ("reboot", self.reboot.is_some()),
+            ("health", self.health.is_some()),
         ];
         present.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
     }

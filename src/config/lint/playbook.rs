@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{
         Diagnostic, Place, Project, RoleFolder,
-        documents::{OneOrMany, Playbook, Role, StepDoc},
+        documents::{OneOrMany, Playbook, Role, RoleCheck, StepDoc},
         resolve::{ResolvedHost, Variables},
         source::{KeyPath, Source},
         suggest,
@@ -221,6 +221,8 @@ impl Play<'_> {
         let mut missing = steps::missing(self.source, self.dir, &root.key("steps"), &self.playbook.steps, &kin.scope);
         for (key, checks) in [("gate", &self.playbook.gate), ("check", &self.playbook.check)] {
             missing.extend(steps::missing_in_checks(self.source, self.dir, &root.key(key), checks, &kin.scope));
+            let verbs: Vec<_> = checks.iter().map(RoleCheck::to_verb).collect();
+            self.verbs(kin, self.source, &root.key(key), &verbs, gaps);
         }
         self.verbs(kin, self.source, &root.key("steps"), &self.playbook.steps, gaps);
         if let Some(folder) = self.folder {
@@ -244,6 +246,8 @@ impl Play<'_> {
             }
             for (key, checks) in [("gate", &role.gate), ("check", &role.check)] {
                 missing.extend(steps::missing_in_checks(source, dir, &root.key(key), checks, &kin.scope));
+                let verbs: Vec<_> = checks.iter().map(RoleCheck::to_verb).collect();
+                self.verbs(kin, source, &root.key(key), &verbs, gaps);
             }
         }
         for Missing { name, place } in missing {

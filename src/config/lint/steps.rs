@@ -116,6 +116,8 @@ impl Steps<'_, '_, '_> {
             let at = path.index(index);
             let kinds = check.kinds();
             match kinds.as_slice() {
+                // Whether the profiles of the hosts have the verb is a matter of the playbook.
+                ["verb"] => {}
                 [_] => self.action(&at, &mut Action::Check(check.to_check())),
                 [] if self.setting.source.is_damaged(&at) => {}
                 _ => {
@@ -123,9 +125,12 @@ impl Steps<'_, '_, '_> {
                         &at,
                         "check",
                         &kinds,
-                        &["http", "tcp", "command", "disk", "ssh", "restarts", "scenario"],
+                        &["verb", "http", "tcp", "command", "disk", "ssh", "restarts", "scenario"],
                     );
                 }
+            }
+            if let Some(when) = &check.when {
+                self.when(&at.key("when"), when);
             }
             self.plain(&at.key("name"), &check.name);
             if names.contains(&check.name.as_str()) {
@@ -146,13 +151,16 @@ impl Steps<'_, '_, '_> {
             _ => {
                 let all = [
                     "verb", "command", "script", "file", "fetch", "env", "check", "wait", "notify", "backup",
-                    "restore", "reboot",
+                    "restore", "reboot", "health",
                 ];
                 self.kinds(at, "step", &kinds, &all);
             }
         }
         if let Some(name) = &step.name {
             self.plain(&at.key("name"), name);
+        }
+        if kinds == ["health"] {
+            self.health(at, step, in_undo);
         }
         let action = if kinds.len() == 1 { step.action() } else { None };
         if let Some(mut action) = action.clone() {
@@ -221,6 +229,20 @@ impl Steps<'_, '_, '_> {
                 self.step(&at, step, &[], true);
             }
         }
+    }
+
+    /// All checks at once are no step of a profile, and look only.
+    fn health(&mut self, at: &KeyPath, step: &StepDoc, in_undo: bool) {
+        let message = if self.setting.is_verb || in_undo {
+            "`health` is for the steps of an action and of a playbook"
+        } else if step.health == Some(false) {
+            "`health = false` does nothing"
+        } else if step.undo.is_some() || step.effect.is_some_and(|effect| effect != Effect::Read) {
+            "checks change nothing"
+        } else {
+            return;
+        };
+        self.found.error(self.setting.source.key_place(&at.key("health")), message, None);
     }
 
     /// No host is restarted twice because nobody heard of the first time.
@@ -453,12 +475,7 @@ pub(super) fn missing(source: &Source, dir: &Path, path: &KeyPath, steps: &[Step
         if let Some(mut action) = step.action() {
             missing_in(source, dir, &at.key(action.name()), &mut action, scope, &mut all);
         }
-        if let Some(when) = &step.when {
-            let asked = format!("{{{{#if {when}}}}}{{{{/if}}}}");
-            for problem in template::check(TemplateKind::Text, &asked, scope) {
-                all.extend(problem.undeclared.map(|name| Missing { name, place: source.place(&at.key("when")) }));
-            }
-        }
+        missing_in_condition(source, &at, step.when.as_deref(), scope, &mut all);
         if let Some(undo) = &step.undo {
             all.extend(missing(source, dir, &at.key("undo"), &undo.0, scope));
         }
@@ -476,9 +493,19 @@ pub(super) fn missing_in_checks(
 ) -> Vec<Missing> {
     let mut all = Vec::new();
     for (index, check) in checks.iter().enumerate() {
-        missing_in(source, dir, &path.index(index), &mut Action::Check(check.to_check()), scope, &mut all);
+        let at = path.index(index);
+        missing_in(source, dir, &at, &mut Action::Check(check.to_check()), scope, &mut all);
+        missing_in_condition(source, &at, check.when.as_deref(), scope, &mut all);
     }
     all
+}
+
+fn missing_in_condition(source: &Source, at: &KeyPath, when: Option<&str>, scope: &Scope, all: &mut Vec<Missing>) {
+    let Some(when) = when else { return };
+    let asked = format!("{{{{#if {}}}}}{{{{/if}}}}", when.strip_prefix('!').unwrap_or(when));
+    for problem in template::check(TemplateKind::Text, &asked, scope) {
+        all.extend(problem.undeclared.map(|name| Missing { name, place: source.place(&at.key("when")) }));
+    }
 }
 
 fn missing_in(source: &Source, dir: &Path, at: &KeyPath, action: &mut Action, scope: &Scope, all: &mut Vec<Missing>) {

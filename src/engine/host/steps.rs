@@ -60,9 +60,9 @@ impl Turn<'_> {
             let begun_any = !batch.ran.is_empty() || batch.again;
             // What is only heard of now, after the run was taken up again, may have ended long ago.
             let late = past.as_ref().and_then(|past| past.segment.as_ref()).filter(|_| !batch.started);
-            let ended = late.map_or_else(|| Ended::Now(Instant::now()), |sent| Ended::Before(sent.sent));
-            for Ran { index, outcome, receipt, start } in std::mem::take(&mut batch.ran) {
-                let ended = Turn::made(&receipt, ended);
+            let ended = |at| late.map_or(Ended::Now(at), |sent| Ended::Before(sent.sent));
+            for Ran { index, outcome, receipt, start, at } in std::mem::take(&mut batch.ran) {
+                let ended = Turn::made(&receipt, ended(at));
                 let done = DoneStep { index, receipt, ended, changed: false, half: false };
                 match &outcome {
                     StepOutcome::Changed => {
@@ -123,12 +123,14 @@ impl Turn<'_> {
                             outcome: StepOutcome::Changed,
                             receipt: Receipt::default(),
                             start: Start::Begun,
+                            at: Instant::now(),
                         };
                         batch = Batch { ran: vec![ran], ..Batch::default() };
                         continue;
                     }
                     Resolved::Failed(failure) => {
                         let receipt = Receipt::default();
+                        let ended = ended(Instant::now());
                         self.done.push(DoneStep { index: next, receipt, ended, changed: true, half: true });
                         return Ok(Steps::Failed(self.name_step(next, &failure)));
                     }

@@ -122,7 +122,7 @@ impl Worker {
                 let receipt = attached::receipt(&end.ended.out);
                 let start = if end.cannot_tell { Start::Never } else { Start::Begun };
                 let (outcome, start) = unless_refused(&receipt, (outcome, start));
-                (JobEnd { outcome, receipt, doubt: None, start, withheld: None }, output)
+                (JobEnd { outcome, receipt, doubt: None, start, withheld: None, at: Instant::now() }, output)
             }
             Err(error) => {
                 let failure = to_failure(&error, host);
@@ -174,7 +174,7 @@ impl Worker {
                 () = self.means.control.asked_for(Stop::Drain) => break ended,
             }
         };
-        let end = JobEnd { outcome, receipt, doubt: None, start: Start::Begun, withheld: None };
+        let end = JobEnd { outcome, receipt, doubt: None, start: Start::Begun, withheld: None, at: Instant::now() };
         self.finished(&job, &end, Vec::new(), Some(since(begun))).await?;
         Ok(ran(index, end))
     }

@@ -64,18 +64,34 @@ pub(super) struct JobEnd {
     pub(super) start: Start,
     /// What goes into its event, where that is not recorded yet because it must be confirmed first.
     pub(super) withheld: Option<(Vec<String>, Option<Span>)>,
+    /// When it was heard of: others of its segment may take long after it, and what it saved grows old meanwhile.
+    pub(super) at: Instant,
 }
 
 impl JobEnd {
     /// A job that ended before its program ran.
     pub(super) fn never(failure: Failure) -> Self {
         let outcome = StepOutcome::Failed { failure };
-        Self { outcome, receipt: Receipt::default(), doubt: None, start: Start::Never, withheld: None }
+        Self {
+            outcome,
+            receipt: Receipt::default(),
+            doubt: None,
+            start: Start::Never,
+            withheld: None,
+            at: Instant::now(),
+        }
     }
 
     pub(super) fn unknown(failure: Failure) -> Self {
         let outcome = StepOutcome::Unknown { failure };
-        Self { outcome, receipt: Receipt::default(), doubt: None, start: Start::Begun, withheld: None }
+        Self {
+            outcome,
+            receipt: Receipt::default(),
+            doubt: None,
+            start: Start::Begun,
+            withheld: None,
+            at: Instant::now(),
+        }
     }
 }
 
@@ -355,7 +371,8 @@ impl Worker {
                 if !std::mem::replace(&mut begun[index], true) {
                     self.started(job).await?;
                 }
-                let finished = JobEnd { outcome, receipt: end.receipt.clone(), doubt, start, withheld: None };
+                let finished =
+                    JobEnd { outcome, receipt: end.receipt.clone(), doubt, start, withheld: None, at: Instant::now() };
                 ends[index] = Some(self.finished_unless_confirmed(job, finished, output, end.took.map(Span)).await?);
                 Ok(())
             }

@@ -42,6 +42,8 @@ pub(super) struct Ran {
     pub(super) outcome: StepOutcome,
     pub(super) receipt: Receipt,
     pub(super) start: Start,
+    /// When its end was heard of.
+    pub(super) at: Instant,
 }
 
 /// Whether a step that did not end well can have changed the host.
@@ -281,7 +283,7 @@ impl Worker {
 }
 
 fn ran(index: usize, end: JobEnd) -> Ran {
-    Ran { index, outcome: end.outcome, receipt: end.receipt, start: end.start }
+    Ran { index, outcome: end.outcome, receipt: end.receipt, start: end.start, at: end.at }
 }
 
 /// Takes the leases of all users that programs of the plan run as, before anything is begun under one of them.

@@ -198,7 +198,7 @@ async fn a_large_file_is_there_before_its_step_is_sent() {
     let mut plan = plan_in(bench.folder.path(), &["true".to_owned()]);
     let action = json!({ "file": { "to": to.to_string_lossy(), "from": "large" } });
     let mut action: crate::steps::Action = serde_json::from_value(action).expect("a file step");
-    action.kind_mut().load(bench.folder.path()).expect("readable");
+    action.kind_mut().load_rendered(bench.folder.path()).expect("readable");
     plan.hosts[0].steps[0].action = action;
     assert_eq!(bench.apply(&plan).await, ExitCode::Good, "{:?}", bench.notes.state().hosts[0].failure);
     assert!(fs::read(&to).expect("there") == content);

@@ -120,7 +120,11 @@ impl Compiler<'_> {
             let docs = self.action_of(play);
             for (index, hop) in scopes.iter().enumerate() {
                 for doc in docs {
-                    self.step(hop, doc, &base, &mut steps);
+                    if doc.health == Some(true) {
+                        self.prove_here(hop, doc, play, &base, &mut steps);
+                    } else {
+                        self.step(hop, doc, &base, &mut steps);
+                    }
                 }
                 if index + 1 < scopes.len() {
                     self.prove_hop(hop, role, &base, &mut steps);
@@ -216,32 +220,60 @@ impl Compiler<'_> {
         let mut checks = self.checks(scope, docs, base);
         checks.extend(self.profile_health(scope));
         let to = scope.vars.scope.get("wanted").and_then(Json::as_str).unwrap_or_default().to_owned();
-        for check in checks {
-            let name = format!("{} ({to})", check.name);
-            let within = check.retry.as_ref().map_or(Span::seconds(0), |retry| retry.within);
-            steps.push(PlannedStep {
-                id: StepId::new(0, &name),
-                name,
-                effect: Effect::Read,
-                timeout: Span(check.timeout.0 + within.0),
-                idle_timeout: None,
-                action: Action::Check(check.check),
-                undo: PlannedUndo::Nothing,
-                run_as: check.run_as,
-                repeat_safe: true,
-                retry: check.retry,
-                requires: Vec::new(),
-                unprotected: None,
-                backward_compatible: false,
-                part: StepPart::Main,
-                takes_back: None,
-                ahead: false,
-                prefetched: None,
-                timing: Timing { expected: Span::seconds(1), downtime: None },
-                hop: scope.hop.map(|hop| hop.index),
-                confirm_within: None,
-            });
+        add_checks(steps, checks, scope, |name| format!("{name} ({to})"));
+    }
+
+    /// Adds the product's health as steps where an action asks for it.
+    fn prove_here(
+        &mut self,
+        scope: &HostScope<'_>,
+        doc: &StepDoc,
+        play: Play<'_>,
+        base: &Path,
+        steps: &mut Vec<PlannedStep>,
+    ) {
+        if !scope.is_for(doc) || !self.is_wanted(scope, doc.when.as_deref()) {
+            return;
         }
+        let checks = self.health(scope, play, base);
+        add_checks(steps, checks, scope, |name| match &doc.name {
+            Some(title) => format!("{title}: {name}"),
+            None => name.to_owned(),
+        });
+    }
+}
+
+fn add_checks(
+    steps: &mut Vec<PlannedStep>,
+    checks: Vec<PlannedCheck>,
+    scope: &HostScope<'_>,
+    called: impl Fn(&str) -> String,
+) {
+    for check in checks {
+        let name = called(&check.name);
+        let within = check.retry.as_ref().map_or(Span::seconds(0), |retry| retry.within);
+        steps.push(PlannedStep {
+            id: StepId::new(0, &name),
+            name,
+            effect: Effect::Read,
+            timeout: Span(check.timeout.0 + within.0),
+            idle_timeout: None,
+            action: Action::Check(check.check),
+            undo: PlannedUndo::Nothing,
+            run_as: check.run_as,
+            repeat_safe: true,
+            retry: check.retry,
+            requires: Vec::new(),
+            unprotected: None,
+            backward_compatible: false,
+            part: StepPart::Main,
+            takes_back: None,
+            ahead: false,
+            prefetched: None,
+            timing: Timing { expected: Span::seconds(1), downtime: None },
+            hop: scope.hop.map(|hop| hop.index),
+            confirm_within: None,
+        });
     }
 }
 

@@ -32,10 +32,7 @@ impl Compiler<'_> {
         into: &mut Vec<PlannedStep>,
         depth: usize,
     ) {
-        if let Some(condition) = &doc.when {
-            self.note_facts(condition);
-        }
-        if doc.when.as_deref().is_some_and(|condition| !holds(&scope.vars.scope, condition)) || !scope.is_for(doc) {
+        if !self.is_wanted(scope, doc.when.as_deref()) || !scope.is_for(doc) {
             return;
         }
         let Some(verb) = &doc.verb else {
@@ -44,20 +41,7 @@ impl Compiler<'_> {
             }
             return;
         };
-        let Some(parts) = scope.host.verbs.get(verb) else {
-            let (host, profile) = (scope.host, &scope.host.profile);
-            let near = suggest::nearest(verb, host.verbs.keys().map(String::as_str));
-            self.complain(Some(&host.name), format!("profile `{profile}` does not say what `{verb}` is")).hint =
-                Some(near.map_or_else(
-                    || {
-                        format!(
-                            "write it down as `[profiles.{profile}.verbs.{verb}]`, or give the hosts another profile"
-                        )
-                    },
-                    |near| format!("did you mean `{near}`?"),
-                ));
-            return;
-        };
+        let Some(parts) = self.parts_of(scope, verb) else { return };
         if depth > 4 {
             self.complain(Some(&scope.host.name), format!("verb `{verb}` leads back to itself"));
             return;
@@ -110,6 +94,22 @@ impl Compiler<'_> {
         mark_downtime(&mut into[first..], doc.downtime);
     }
 
+    /// What the host's profile says of a verb; told where it says nothing.
+    fn parts_of<'h>(&mut self, scope: &HostScope<'h>, verb: &str) -> Option<&'h [StepDoc]> {
+        let (host, profile) = (scope.host, &scope.host.profile);
+        let parts = host.verbs.get(verb);
+        if parts.is_none() {
+            let near = suggest::nearest(verb, host.verbs.keys().map(String::as_str));
+            let hint = near.map_or_else(
+                || format!("write it down as `[profiles.{profile}.verbs.{verb}]`, or give the hosts another profile"),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let message = format!("profile `{profile}` does not say what `{verb}` is");
+            self.complain(Some(&host.name), message).hint = Some(hint);
+        }
+        parts.map(Vec::as_slice)
+    }
+
     /// Renders one step that is not a verb.
     fn action(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<PlannedStep> {
         let mut action = doc.action()?;
@@ -133,6 +133,13 @@ impl Compiler<'_> {
         problems.extend(
             action.kind().problems().into_iter().map(|problem| format!("`{}`: {}", problem.key, problem.message)),
         );
+        if problems.is_empty()
+            && let Err(error) = action.kind_mut().load_rendered(base)
+        {
+            let failure = error.to_failure();
+            self.complain(Some(&scope.host.name), failure.to_string()).hint.clone_from(&failure.hint);
+            return None;
+        }
         let name = doc.name.clone().unwrap_or_else(|| crate::model::Redactor::mask(&action.kind().summary()));
         if !problems.is_empty() {
             for problem in problems {
@@ -226,27 +233,68 @@ impl Compiler<'_> {
     pub(super) fn checks(&mut self, scope: &HostScope<'_>, docs: &[RoleCheck], base: &Path) -> Vec<PlannedCheck> {
         // What holds for the new version alone says nothing while nothing is changed.
         let only_looking = self.order.purpose == Purpose::Check;
-        docs.iter()
-            .filter(|doc| !(only_looking && doc.after_only))
-            .filter_map(|doc| {
-                let step = StepDoc { name: Some(doc.name.clone()), check: Some(doc.to_check()), ..StepDoc::default() };
-                let step = self.action(scope, &step, base)?;
-                let Action::Check(check) = step.action else { return None };
-                Some(PlannedCheck {
-                    name: doc.name.clone(),
-                    check,
-                    timeout: doc.timeout.unwrap_or(CHECK_TIMEOUT),
-                    retry: doc.retry.clone(),
-                    after_only: doc.after_only,
-                    ahead: doc.is_ahead(),
-                    run_as: scope.run_as.clone(),
-                })
-            })
-            .collect()
+        let profile_base = self.project.profile_dir();
+        let mut checks = Vec::new();
+        for doc in docs.iter().filter(|doc| !(only_looking && doc.after_only)) {
+            if !self.is_wanted(scope, doc.when.as_deref()) {
+                continue;
+            }
+            let parts = match &doc.verb {
+                Some(verb) => self.checks_of_verb(scope, verb, doc, &profile_base),
+                None => self.check(scope, doc, base).into_iter().collect(),
+            };
+            checks.extend(parts);
+        }
+        checks
+    }
+
+    /// Whether a condition holds, or there is none.
+    pub(super) fn is_wanted(&mut self, scope: &HostScope<'_>, condition: Option<&str>) -> bool {
+        condition.is_none_or(|condition| {
+            self.note_facts(condition);
+            holds(&scope.vars.scope, condition)
+        })
+    }
+
+    fn check(&mut self, scope: &HostScope<'_>, doc: &RoleCheck, base: &Path) -> Option<PlannedCheck> {
+        let step = StepDoc { name: Some(doc.name.clone()), check: Some(doc.to_check()), ..StepDoc::default() };
+        let step = self.action(scope, &step, base)?;
+        let Action::Check(check) = step.action else { return None };
+        Some(PlannedCheck {
+            name: doc.name.clone(),
+            check,
+            timeout: doc.timeout.unwrap_or(CHECK_TIMEOUT),
+            retry: doc.retry.clone(),
+            after_only: doc.after_only,
+            ahead: doc.is_ahead(),
+            run_as: scope.run_as.clone(),
+        })
+    }
+
+    /// What the host's profile checks under a verb, under the name that `doc` gives it.
+    fn checks_of_verb(&mut self, scope: &HostScope<'_>, verb: &str, doc: &RoleCheck, base: &Path) -> Vec<PlannedCheck> {
+        let Some(parts) = self.parts_of(scope, verb) else { return Vec::new() };
+        let several = parts.len() > 1;
+        let mut checks = Vec::new();
+        for part in parts {
+            let Some(check) = self.verb_check(scope, part, base) else { continue };
+            checks.push(PlannedCheck {
+                name: if several { format!("{}: {}", doc.name, check.name) } else { doc.name.clone() },
+                timeout: doc.timeout.unwrap_or(check.timeout),
+                retry: doc.retry.clone().or(check.retry),
+                after_only: doc.after_only,
+                ahead: doc.is_ahead(),
+                ..check
+            });
+        }
+        checks
     }
 
     /// A check step of the profile's `health` verb, as a check of the host.
     pub(super) fn verb_check(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<PlannedCheck> {
+        if !self.is_wanted(scope, doc.when.as_deref()) {
+            return None;
+        }
         let step = self.action(scope, doc, base)?;
         let Action::Check(check) = step.action else { return None };
         let timeout = doc.timeout.unwrap_or(CHECK_TIMEOUT);

@@ -60,7 +60,7 @@ fn a_long_text_and_any_bytes_arrive_as_they_are() {
         let bytes: Vec<u8> = (0..=255).chain([0, b'1', 0, b'7']).cycle().take(40_000).collect();
         trial.write("local", &bytes);
         let mut file = File { to: trial.at("bytes"), from: Some(trial.at("local")), ..File::default() };
-        file.load(Path::new("/")).expect("readable");
+        file.load_rendered(Path::new("/")).expect("readable");
         assert!(matches!(file.loaded, Some(Loaded::Hex(_))));
         trial.acts(&file);
         assert!(fs::read(trial.path("bytes")).expect("there") == bytes, "the bytes differ");
@@ -286,7 +286,7 @@ fn a_large_file_is_taken_from_the_upload_and_compared_by_digest() {
         let large: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
         trial.write("local", &large);
         let mut file = File { to: trial.at("a file"), from: Some(trial.at("local")), ..File::default() };
-        file.load(Path::new("/")).expect("readable");
+        file.load_rendered(Path::new("/")).expect("readable");
         let upload = program(&file).upload.expect("streamed");
         assert_eq!((upload.size, upload.from.clone()), (200_000, trial.path("local")));
         assert_eq!(trial.look(&file).status, 10);
@@ -327,7 +327,7 @@ fn wrong_arguments_are_all_named() {
         ..File::default()
     };
     let keys: Vec<_> = file.problems().into_iter().map(|problem| problem.key).collect();
-    assert_eq!(keys, ["to", "to", "from", "from", "mode", "owner"]);
+    assert_eq!(keys, ["to", "to", "from", "mode", "owner"]);
     let good = File { to: "/etc/x".to_owned(), content: Some("x".to_owned()), ..File::default() };
     assert_eq!(good.problems(), []);
 }
@@ -343,6 +343,7 @@ fn a_template_file_is_rendered_and_a_copied_one_is_not() {
             keys.push(key.to_owned());
             *text = text.replace("{{port}}", "80");
         });
+        file.load_rendered(folder.path()).expect("readable");
         (keys, file.inline())
     };
     let mut template = File { to: "/x".to_owned(), template: Some("t".to_owned()), ..File::default() };
@@ -352,5 +353,36 @@ fn a_template_file_is_rendered_and_a_copied_one_is_not() {
     );
     assert!(template.load(folder.path()).is_err(), "a plan's content came from a document");
     let mut copy = File { to: "/x".to_owned(), from: Some("t".to_owned()), ..File::default() };
-    assert_eq!(render(&mut copy), (vec!["to".to_owned()], Some(Content::Text("port={{port}}\n".to_owned()))));
+    assert_eq!(
+        render(&mut copy),
+        (vec!["to".to_owned(), "from".to_owned()], Some(Content::Text("port={{port}}\n".to_owned())))
+    );
+}
+
+#[test]
+fn s_21_a_copied_file_is_named_after_the_release_and_is_the_one_that_was_meant() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let large = "x".repeat(100_000);
+    for (name, text, sum) in [
+        ("app-1.txt", "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+        ("app-2.txt", large.as_str(), "0b73f3e355b0a3ddd2e2ad7f3c1ebaa4ba7eb2d0b3b5b0ec8c4f9b9e00000000"),
+    ] {
+        fs::write(folder.path().join(name), text).expect("writable");
+        let mut file = File { to: "/x".to_owned(), from: Some("app-{{n}}.txt".to_owned()), ..File::default() };
+        file.sha256 = Some(sum.to_owned());
+        file.load(folder.path()).expect("not yet asked for");
+        file.templates(&mut |_, _, text| *text = text.replace("{{n}}", &name[4..5]));
+        let loaded = file.load_rendered(folder.path());
+        if name == "app-1.txt" {
+            loaded.expect("it is the file that was meant");
+            assert_eq!(file.inline(), Some(Content::Text("abc".to_owned())));
+        } else {
+            let said = loaded.expect_err("another file").to_string();
+            assert!(said.contains("is not the file that was meant: its SHA-256 is "), "{said}");
+            assert!(file.loaded.is_none());
+        }
+    }
+    let wrong =
+        File { to: "/x".to_owned(), from: Some("a".to_owned()), sha256: Some("12".to_owned()), ..File::default() };
+    assert_eq!(wrong.problems()[0].key, "sha256");
 }

@@ -142,3 +142,39 @@ fn mistakes_are_said_before_anything_is_asked() {
     let step = super::super::Check { scenario: Some(check), ..super::super::Check::default() };
     assert!(step.timeout() >= Duration::from_secs(60), "two answers of 30 s each");
 }
+
+#[tokio::test]
+async fn s_46_what_a_scenario_made_is_taken_away_again_even_where_it_failed_in_between() {
+    let taken_away = std::sync::Arc::new(AtomicU32::new(0));
+    let count = std::sync::Arc::clone(&taken_away);
+    let server = WebServer::start(move |request| {
+        if request.starts_with("POST /screens ") {
+            return answer(201, "", "{\"id\":\"screen-4711\"}");
+        }
+        if request.starts_with("DELETE /screens/screen-4711 ") {
+            count.fetch_add(1, Ordering::SeqCst);
+            return answer(204, "", "");
+        }
+        answer(500, "", "")
+    })
+    .await;
+    let stand = Stand::new();
+    let create = "{ name = 'create', http = { url = 'BASE/screens', method = 'POST' }, keep = { id = 'id' } },";
+    let read = "{ name = 'read', http = { url = 'BASE/screens/${id}' } },";
+    let list = "{ name = 'list', http = { url = 'BASE/screens' } },";
+    let delete = "{ name = 'delete', http = { url = 'BASE/screens/${id}', method = 'DELETE' }, always = true },";
+    let probed = stand.check(&scenario(server.port, &[create, read, list, delete].concat())).await;
+    assert_eq!(
+        (probed.verdict, probed.seen.as_str()),
+        (Verdict::Fail, "`read`: status 500 (expected 2xx): internal server error")
+    );
+    assert_eq!(taken_away.load(Ordering::SeqCst), 1);
+    // What was never made cannot be taken away.
+    let broken = create.replace("'BASE/screens', method = 'POST'", "'BASE/broken'");
+    let probed = stand.check(&scenario(server.port, &[&broken, read, delete].concat())).await;
+    assert_eq!(
+        (probed.verdict, probed.seen.as_str()),
+        (Verdict::Fail, "`create`: status 500 (expected 2xx): internal server error")
+    );
+    assert_eq!(taken_away.load(Ordering::SeqCst), 1);
+}
