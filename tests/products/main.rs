@@ -12,3 +12,7 @@ mod people;
 #[path = "../ssh/sshd.rs"]
 #[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
 mod sshd;
+
+mod control_group;
+mod notices;
+mod svrunner;
