@@ -13,11 +13,12 @@ use crate::model::HostOutcome;
 
 const LEASE: &str = include_str!("lease.sh");
 
-/// Time a lease lasts without renewal, by the host's own count since it was started.
-pub const TERM: Duration = Duration::from_mins(2);
+/// Time a lease lasts without renewal, by the host's own count since it was started. A dead controller's host is to be
+/// free for another two minutes after its last step: what is left of them is for asking.
+pub const TERM: Duration = Duration::from_secs(100);
 
-/// How often an owner renews: four times in a term.
-pub const RENEWAL: Duration = Duration::from_secs(30);
+/// How often an owner renews: four times in a term, three of which may fail.
+pub const RENEWAL: Duration = Duration::from_secs(25);
 
 /// Proof of ownership: every start on the host is checked against its token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -67,7 +67,6 @@ impl Attached<'_> {
 
     fn text(&self) -> String {
         // The texts are evaluated and not handed to a new shell: an argument is bounded, and seen by others.
-        let keep = self.keep_of.map_or_else(|| format!("{}/{}", self.run, self.step), ToString::to_string);
         let make = match self.keep_of {
             Some(_) => "[ -d \"$LONGSHORE_STEP_DIR\" ]".to_owned(),
             None => {
@@ -75,14 +74,10 @@ impl Attached<'_> {
             }
         };
         let mut text = format!(
-            "LONGSHORE_UMASK=$(umask); umask 077\n\
-             LONGSHORE_ALL={ALL}\n\
-             LONGSHORE_STEP_DIR=$LONGSHORE_ALL/{keep}\n\
+            "{}LONGSHORE_UMASK=$(umask); umask 077\n\
              {make} || exit {CANNOT_TELL}\n\
-             umask \"$LONGSHORE_UMASK\"\n\
-             LONGSHORE_RUN={} LONGSHORE_STEP={} LONGSHORE_WORK={}\n\
-             export LONGSHORE_STEP_DIR LONGSHORE_RUN LONGSHORE_STEP LONGSHORE_WORK\n",
-            self.run, self.step, self.work
+             umask \"$LONGSHORE_UMASK\"\n",
+            variables(self.run, self.step, self.keep_of, &self.work)
         );
         if let Some(look) = self.look {
             text.push_str(&format!(
@@ -93,6 +88,22 @@ impl Attached<'_> {
         text.push_str(&format!("eval {}\n", quote(self.act)));
         text
     }
+}
+
+/// What a step's programs go by.
+fn variables(run: &str, step: &StepId, keep_of: Option<&KeptBy>, work: &str) -> String {
+    let keep = keep_of.map_or_else(|| format!("{run}/{step}"), ToString::to_string);
+    format!(
+        "LONGSHORE_ALL={ALL}\n\
+         LONGSHORE_STEP_DIR=$LONGSHORE_ALL/{keep}\n\
+         LONGSHORE_RUN={run} LONGSHORE_STEP={step} LONGSHORE_WORK={work}\n\
+         export LONGSHORE_STEP_DIR LONGSHORE_RUN LONGSHORE_STEP LONGSHORE_WORK\n"
+    )
+}
+
+/// A program about the work that a step named `work`, with the step's variables.
+pub(super) fn about_work(run: &str, step: &StepId, keep_of: Option<&KeptBy>, work: &str, program: &str) -> String {
+    format!("{}{program}\n", variables(run, step, keep_of, work))
 }
 
 /// The path of a step's upload on the host, as a word for its shell.
@@ -155,6 +166,16 @@ mod tests {
             ["old", "recent", "wrong-clock", "new"].map(|run| all.join(run).exists()),
             [false, true, true, true]
         );
+        let asked = about_work(
+            "new",
+            &StepId::new(0, "switch"),
+            None,
+            "new.01-switch.1",
+            "[ -d \"$LONGSHORE_STEP_DIR\" ] && [ $LONGSHORE_WORK = new.01-switch.1 ]",
+        );
+        let mut sh = std::process::Command::new("/bin/sh");
+        let sh = sh.arg("-c").arg(asked).env("HOME", home.path()).env_remove("XDG_STATE_HOME");
+        assert!(sh.status().expect("sh").success(), "what asks for work outside has not the step's variables");
         let gone = KeptBy { run: crate::model::RunId::from_text("old").expect("run"), ..kept };
         assert!(!run(home.path(), "new", Some(&gone), "exit 0"));
     }

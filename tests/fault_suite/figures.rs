@@ -72,8 +72,7 @@ fn r35_the_lease_of_a_dead_controller_is_free_120_s_after_the_last_step() {
     let sent = second.wait_until(|event| matches!(event.what, Happening::SegmentSent { .. }));
     let took = Duration::try_from(sent.at.duration_since(ended_at)).expect("after it");
     println!("R35: from the end of the dead controller's last step to a lease for another: {took:.1?}");
-    // Asked for once a second, and a busy machine takes its time to ask.
-    assert!(took <= Duration::from_secs(125), "{took:?}");
+    assert!(took <= Duration::from_secs(120), "{took:?}");
 }
 
 #[test]

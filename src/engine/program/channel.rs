@@ -8,6 +8,7 @@ use super::{
     Ran, Start, Worker,
     ending::{not_durable, unless_refused},
     jobs::{Job, JobEnd},
+    outside::Place,
     ran,
     tell::{LastLine, hidden, kept_lines, secrets_in},
 };
@@ -23,7 +24,7 @@ use crate::{
     model::{Effect, Failure, FailureClass, HostOutcome, Receipt, StepOutcome},
     plan::PlannedStep,
     steps::{ControllerWork, HostProgram, Progress, Reach},
-    transport::Stream,
+    transport::{Stream, TransportError},
 };
 
 /// Times that a file is gone on with after a lost link, and an attached step begun anew.
@@ -38,7 +39,10 @@ impl Worker {
         link: &mut Link,
     ) -> Result<Vec<JobEnd>, Stopped> {
         let mut ends = Vec::new();
-        for job in &jobs {
+        for mut job in jobs {
+            // What was open when the controller died is begun again, under its number.
+            job.announced |= !job.is_undo && self.open.get(&job.attempt.step) == Some(&job.attempt.number);
+            let job = &job;
             // An undo goes on: a host half taken back is no safe point.
             if self.means.control.stop_now() > Stop::No && !job.is_undo {
                 break;
@@ -46,7 +50,8 @@ impl Worker {
             let begun = Instant::now();
             self.started(job).await?;
             let (end, output) = if job.step.repeat_safe || job.is_undo {
-                self.attached(job, link).await?
+                let Some(ended) = self.attached(job, link).await? else { break };
+                ended
             } else {
                 (JobEnd::never(not_durable(reason)), Vec::new())
             };
@@ -60,16 +65,24 @@ impl Worker {
         Ok(ends)
     }
 
-    /// Runs a job over the open channel; after a lost link anew, where that does no harm.
-    async fn attached(&mut self, job: &Job<'_>, link: &mut Link) -> Result<(JobEnd, Vec<String>), Stopped> {
-        for _ in 1..MOST_CONNECTIONS {
+    /// Runs a job over the open channel; after a lost link anew, where that does no harm. Never beside what it started
+    /// before; `None`: not at all, because somebody wants to leave.
+    async fn attached(&mut self, job: &Job<'_>, link: &mut Link) -> Result<Option<(JobEnd, Vec<String>)>, Stopped> {
+        let mut connections = 1;
+        loop {
+            match self.place_for(job, link).await? {
+                Place::Free => {}
+                Place::Left => return Ok(None),
+                Place::Taken(failure) => return Ok(Some((JobEnd::unknown(failure), Vec::new()))),
+            }
             let (end, output) = self.attached_once(job, link).await?;
             let lost = matches!(&end.outcome, StepOutcome::Unknown { .. }) && link.open_session().is_none();
-            if !lost || job.is_undo || self.means.control.stop_now() > Stop::No {
-                return Ok((end, output));
+            let again = lost && !job.is_undo && connections < MOST_CONNECTIONS;
+            if !again || self.means.control.stop_now() > Stop::No {
+                return Ok(Some((end, output)));
             }
+            connections += 1;
         }
-        self.attached_once(job, link).await
     }
 
     async fn attached_once(&mut self, job: &Job<'_>, link: &mut Link) -> Result<(JobEnd, Vec<String>), Stopped> {
@@ -107,7 +120,12 @@ impl Worker {
         Ok(match attached.run(&session, &mut lines).await {
             Ok(end) => {
                 let output = kept_lines(&end.ended.out, &end.ended.err, &link.redactor);
-                let outcome = if end.unchanged {
+                let ran = !end.unchanged && !end.cannot_tell;
+                let lingers =
+                    if ran { self.lingers(job, &end.ended.status.to_string(), &output, link).await? } else { None };
+                let outcome = if let Some(lingers) = lingers {
+                    lingers
+                } else if end.unchanged {
                     StepOutcome::Unchanged
                 } else if end.ended.is_success() {
                     StepOutcome::Changed
@@ -130,6 +148,11 @@ impl Worker {
                     // Nothing says that it has ended: no undo beside it.
                     let mut failure = failure.because("it may still run on the host");
                     failure.class = FailureClass::Unknown;
+                    if matches!(error, TransportError::TimedOut { .. } | TransportError::Idle { .. })
+                        && let Some(why) = self.stop_outside(job, link).await?
+                    {
+                        failure = failure.because(why);
+                    }
                     JobEnd::unknown(failure)
                 } else {
                     JobEnd::never(failure)

@@ -7,6 +7,7 @@ mod channel;
 mod confirm;
 mod ending;
 mod jobs;
+mod outside;
 mod settle;
 mod tell;
 
@@ -26,7 +27,7 @@ use crate::{
     event::{HostState, StepState, UndoSent, UndoState},
     model::{Effect, Failure, FailureClass, HostName, HostOutcome, Receipt, Redactor, StepId, StepOutcome},
     plan::{HostPlan, PlannedCheck, PlannedStep, PlannedUndo},
-    steps::{HostProgram, Work},
+    steps::{HostProgram, Outside, Work},
 };
 
 use confirm::no_way_back;
@@ -78,6 +79,10 @@ pub(super) struct Worker {
     /// Number of the last attempt of each part of each step; every number is used once.
     attempts: BTreeMap<(StepId, bool), u32>,
     segments: u32,
+    /// Attempts whose start was recorded, and no end, when the run was taken up again.
+    open: BTreeMap<StepId, u32>,
+    /// How the work of the plan's steps outside of their processes is found.
+    outside: BTreeMap<StepId, Outside>,
     /// What must pass before a step is confirmed.
     gates: Vec<PlannedCheck>,
     checks: Vec<PlannedCheck>,
@@ -111,6 +116,10 @@ impl Worker {
             return Err(stopped);
         }
         let (attempts, segments) = past.map_or_else(Default::default, recall);
+        let outside = of.steps.iter().filter_map(|step| match step.work() {
+            Work::Host(program) => Some((step.id.clone(), *program.outside?)),
+            Work::Controller(_) => None,
+        });
         let redactor = link.redactor.clone();
         let gates = of.gates.clone();
         let checks = of.checks.iter().filter(|check| !check.after_only).cloned().collect();
@@ -122,6 +131,11 @@ impl Worker {
             words,
             attempts,
             segments,
+            open: past.map_or_else(BTreeMap::new, |past| {
+                let open = past.steps.iter().filter(|(_, step)| step.outcome.is_none());
+                open.map(|(id, step)| (id.clone(), step.attempt)).collect()
+            }),
+            outside: outside.collect(),
             under_way: Mutex::default(),
             gates,
             checks,

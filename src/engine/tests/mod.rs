@@ -27,6 +27,7 @@ use crate::{
 mod ahead;
 mod durable;
 mod leases;
+mod outside;
 mod recovery;
 mod rollout;
 mod windows;
