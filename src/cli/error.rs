@@ -48,7 +48,8 @@ pub(crate) enum CliError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Lab(#[from] LabError),
-    #[error("{0}")]
+    /// Its causes are printed apart.
+    #[error("{}", .0.message)]
     Failed(Failure),
 }
 

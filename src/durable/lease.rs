@@ -95,7 +95,16 @@ impl HostSide {
     /// Takes the lease away from whoever has it, and returns that run and its owner. For a person, with a
     /// reason to be recorded; refused while a step runs.
     pub async fn unlock(&self) -> Result<Option<(String, String)>, LeaseError> {
-        let script = self.leasing(self.script(), "-", 0).call("unlock", &[]).call("say", &["end"]);
+        self.unlocking("yes").await
+    }
+
+    /// Fails as [`HostSide::unlock`] would now, and takes nothing.
+    pub async fn may_unlock(&self) -> Result<(), LeaseError> {
+        self.unlocking("no").await.map(|_| ())
+    }
+
+    async fn unlocking(&self, take: &str) -> Result<Option<(String, String)>, LeaseError> {
+        let script = self.leasing(self.script(), "-", 0).set("TAKE", take).call("unlock", &[]).call("say", &["end"]);
         let answers = self.ask("unlock", script).await?;
         let answer = find(&answers, "unlocked", "unlock")?;
         Ok((answer.word(0) != "-").then(|| (answer.word(0).to_owned(), answer.word(1).to_owned())))

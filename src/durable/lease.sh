@@ -115,13 +115,13 @@ release() {
   leave
   say released
 }
-# Takes the lease from a run that will not come back; only what runs is stronger.
+# Takes the lease from a run that will not come back; only what runs is stronger. With TAKE=no it is only asked whether it could.
 unlock() {
   [ -e "$K/lease" ] || { say unlocked - -; return; }
   enter
   read_lease
   if [ "$l_run" != - ] && running "$l_run"; then fail stillruns "$l_run"; fi
-  write_lease "- $((l_token + 1)) - - 0 0"
+  [ "$TAKE" = no ] || write_lease "- $((l_token + 1)) - - 0 0"
   leave
   say "unlocked $l_run $l_owner"
 }

@@ -11,8 +11,9 @@ use super::{
     run_started,
 };
 use crate::{
+    durable::{DurableError, LeaseError},
     event::Happening,
-    model::{ExitCode, Failure, HostName, HostOutcome},
+    model::{ExitCode, Failure, FailureClass, HostName, HostOutcome},
     plan::Plan,
 };
 
@@ -34,20 +35,17 @@ pub async fn unlock(
     let unlocked = async {
         let mut link = Link::open(&host, of, &means).await?;
         let session = link.session().await?;
+        let sides: Vec<_> = users
+            .iter()
+            .map(|user| (user, hold::host_side(of, Arc::clone(&session), link.run_as(user.as_deref()), &means)))
+            .collect();
+        // All or none: a run that goes on as one user is not to lose what it has as another.
+        for (user, side) in &sides {
+            side.may_unlock().await.map_err(|error| refused(&error, user.as_deref()))?;
+        }
         let mut taken = Vec::new();
-        for user in &users {
-            let side = hold::host_side(of, Arc::clone(&session), link.run_as(user.as_deref()), &means);
-            let whose = side.unlock().await.map_err(|error| {
-                let failure = Failure::from_error(error.class(), &error);
-                let failure = match user {
-                    Some(user) => failure.because(format!("asked as {user}")),
-                    None => failure,
-                };
-                LinkError::Failed(match error.hint() {
-                    Some(hint) => failure.hint(hint),
-                    None => failure,
-                })
-            })?;
+        for (user, side) in &sides {
+            let whose = side.unlock().await.map_err(|error| refused(&error, user.as_deref()))?;
             // One run has one owner, whoever its programs become.
             if let Some(whose) = whose.filter(|whose| !taken.contains(whose)) {
                 taken.push(whose);
@@ -72,4 +70,24 @@ pub async fn unlock(
     let exit = outcome.exit_code();
     means.recorder.record(None, Happening::RunFinished { exit }).await?;
     Ok(exit)
+}
+
+fn refused(error: &LeaseError, user: Option<&str>) -> LinkError {
+    let (failure, hint) = match error {
+        // Nothing is in doubt: it was asked for too early.
+        LeaseError::Durable(DurableError::StillRuns { what }) => {
+            let what = format!("a step of run {what} still runs on the host, so no lease was taken away");
+            let hint = "wait for it to end, or end it on the host; then type this again".to_owned();
+            (Failure::new(FailureClass::Refused, what), Some(hint))
+        }
+        error => (Failure::from_error(error.class(), error), error.hint()),
+    };
+    let failure = match user {
+        Some(user) => failure.because(format!("asked as {user}")),
+        None => failure,
+    };
+    LinkError::Failed(match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    })
 }

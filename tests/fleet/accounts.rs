@@ -1,6 +1,10 @@
 //! Accounts and servers as one meets them: sudo with a password, other shells, one session, a forced command.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use crate::{
     fleet::Fleet,
@@ -79,6 +83,94 @@ fn steps_become_root_by_a_password_that_is_seen_nowhere() {
     };
     assert_eq!(exec(&["exec", "all", "--", "id", "-un"]), "root\n");
     assert_eq!(exec(&["exec", "all", "--become", "login", "--", "id", "-un"]), format!("{}\n", person.name));
+    fleet.assert_nothing_runs();
+}
+
+const OF_TWO: &str = r#"
+hosts = "all"
+
+[[steps]]
+name = "As root"
+command = { run = "echo root >>trace", dir = "{{path}}" }
+no-undo = "a line stays"
+
+[[steps]]
+name = "As oneself"
+become = "login"
+command = { run = "echo login >>trace-login", dir = "{{path}}" }
+no-undo = "a line stays"
+
+[[steps]]
+name = "Take a while"
+command = { run = "touch begun; n=0; until [ -e go ] || [ $n -gt 900 ]; do sleep 0.05; n=$((n + 1)); done; touch ended", dir = "{{path}}" }
+no-undo = "there is nothing to take back"
+"#;
+
+#[test]
+fn r35_unlock_takes_the_leases_of_all_users_of_a_dead_run_or_while_a_step_runs_none() {
+    if !is_root() {
+        return;
+    }
+    if !Path::new("/usr/bin/sudo").exists() {
+        return skip("there is no sudo");
+    }
+    let Some(mut fleet) = Fleet::new() else { return };
+    let person = Person::with_shell("/bin/bash").sudoer("ALL=(ALL) NOPASSWD: ALL");
+    fleet.add("web-1", |sshd| sshd).lines = format!("user = \"{}\"\nbecome = {{ user = \"root\" }}\n", person.name);
+    fleet.write_inventory("");
+    fleet.trust_all();
+    fleet.write("playbooks/of-two.toml", OF_TWO);
+    let home = fleet.host("web-1").home.clone();
+    let appears = |file: &str| {
+        let until = Instant::now() + Duration::from_secs(30);
+        while !home.join(file).exists() {
+            assert!(Instant::now() < until, "`{file}` does not come");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    // Whose lease it is, in the folders of both users.
+    let leases = || -> Vec<String> {
+        let of = |folder: &str| {
+            let installs = fs::read_dir(home.join(folder)).into_iter().flatten().flatten();
+            let lease = installs.map(|install| install.path().join("lease")).find(|lease| lease.exists());
+            let text = fs::read_to_string(lease.expect("a lease was taken")).expect("readable");
+            text.split(' ').next().expect("a run").to_owned()
+        };
+        [of("state"), of(".local/state/longshore")].to_vec()
+    };
+
+    let running = fleet.longshore(["apply", "of-two", "--yes"]).start();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !home.join("begun").exists() {
+        if Instant::now() > until {
+            running.signal(nix::sys::signal::Signal::SIGINT);
+            panic!("it does not begin: {}", running.finish());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    running.signal(nix::sys::signal::Signal::SIGKILL);
+    running.finish();
+    let held = leases();
+    assert!(held[0] != "-" && held[0] == held[1], "{held:?}");
+
+    let unlock = || fleet.longshore(["unlock", "web-1", "--reason", "its laptop burnt"]).run();
+    let ran =
+        unlock().expect_code(6).tells("still runs on the host, so no lease was taken away").tells("asked as root");
+    assert_eq!(leases(), held, "{ran}");
+
+    fs::write(home.join("go"), "").expect("writable");
+    appears("ended");
+    let other = ["apply", "of-two", "--yes", "--limit", "web-1"];
+    fleet.longshore(other).run().expect_code(6).says("has this host").says("`longshore unlock` takes it earlier");
+    let ran = unlock().expect_code(0).tells(&format!("the lease of run {} of ", held[0])).tells("was taken away");
+    assert_eq!(leases(), ["-", "-"], "{ran}");
+    fleet.longshore(["history"]).run().expect_code(0).says("its laptop burnt");
+    unlock().expect_code(0).tells("nobody held a lease");
+    fleet.longshore(other).run().expect_code(0);
+    assert_eq!(
+        [fleet.read("web-1", "trace"), fleet.read("web-1", "trace-login")],
+        ["root\n".repeat(2), "login\n".repeat(2)]
+    );
     fleet.assert_nothing_runs();
 }
 

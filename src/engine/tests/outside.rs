@@ -107,10 +107,9 @@ async fn d9_a_step_is_not_taken_back_beside_what_it_left_running() {
 #[tokio::test(start_paused = true)]
 async fn d9_r02_a_controller_that_dies_at_any_event_is_resumed_to_the_same_end() {
     let steps = || vec![step("one"), step("two"), step("three")];
-    let (good, bad): (fn() -> ScriptedTransport, fn() -> ScriptedTransport) = (attached, || {
-        attached().answer(Answer::where_text(|text| text.contains("three") && !text.contains("undo")).status(1))
-    });
-    for (transport, end) in [(good, HostOutcome::Done), (bad, HostOutcome::Undone)] {
+    let third = |text: &str| text.contains("three") && !text.contains("undo");
+    for (status, end) in [(0, HostOutcome::Done), (1, HostOutcome::Undone)] {
+        let transport = || attached().answer(Answer::where_text(third).status(status));
         let plan = plan(&[&["web-1"]], steps());
         let unfaulted = Bench::new(transport());
         unfaulted.apply(&plan).await;
