@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
+use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -85,6 +86,10 @@ pub struct StepDoc {
     /// Run the step only where this variable is set and not false, empty or zero; `!name` the other way round.
     /// Everywhere when left out.
     pub when: Option<String>,
+    /// Do the step once for each item of a list, one after the other in its order: `{ service = "services" }` sets the
+    /// variable `service` to each item of the variable `services`. A verb's steps are all done for one item before the
+    /// next begins, and taken back in reverse. Once in all when left out.
+    pub for_each: Option<IndexMap<String, String>>,
     /// Run the step in each hop of the path; `false`: once in all, in the last hop. `true` when left out.
     pub once_per_hop: Option<bool>,
     /// Run the step only in hops of these classes (`patch`, `minor`, `major`), and where no hop is known: so that a

@@ -208,11 +208,13 @@ impl Check<'_, '_> {
             let setting = Setting { source, dir: &dir, scope: &scope, is_verb: true };
             Steps { setting, found: &mut self.found }.list(&list, steps);
             for (index, step) in steps.iter().enumerate() {
-                if let Some(inner) = &step.verb {
+                // For each item of a list a verb's steps are needed together, so they are a verb of their own.
+                if let Some(inner) = step.verb.as_ref().filter(|_| step.for_each.is_none()) {
                     let item = list.index(index);
                     let at = if source.has(&item) { item } else { list.clone() };
                     let message = format!("the verb `{verb}` cannot be made of the verb `{}`", inner.escape_debug());
-                    let hint = "say the steps themselves: a profile that extends this one may replace each verb alone";
+                    let hint = "say the steps themselves, or `for-each` of what: a profile that extends this one may \
+                                replace each verb alone";
                     self.found.error(source.place(&at.key("verb")), message, Some(hint.to_owned()));
                 }
             }

@@ -317,8 +317,9 @@ impl Play<'_> {
             }
             let Some(verb) = &step.verb else { continue };
             let Some(of_verb) = kin.first.verbs.get(verb) else {
-                // An unknown profile was told with the inventory.
-                if !self.project.profiles.contains_key(&kin.first.profile) {
+                // An unknown profile was told with the inventory. Whether a step with `when` is for these hosts depends
+                // on values: the plan tells.
+                if !self.project.profiles.contains_key(&kin.first.profile) || step.when.is_some() {
                     continue;
                 }
                 let before = format!("the profile `{}` of ", kin.first.profile);

@@ -2,11 +2,14 @@
 
 use std::{ops::Range, path::Path, time::Duration};
 
+use indexmap::IndexMap;
+
 use super::Findings;
 use crate::{
     config::{
         Place,
         documents::{OneOrMany, RoleCheck, StepDoc},
+        resolve::Variables,
         source::{KeyPath, Source},
         suggest,
         template::{self, Scope, TemplateKind, TemplateProblem},
@@ -168,6 +171,9 @@ impl Steps<'_, '_, '_> {
         }
         if let Some(when) = &step.when {
             self.when(&at.key("when"), when);
+        }
+        if let Some(each) = &step.for_each {
+            self.for_each(&at.key("for-each"), each);
         }
         if let (Some(_), Some(action)) = (&step.retry, &action)
             && !step.is_repeat_safe()
@@ -432,6 +438,25 @@ impl Steps<'_, '_, '_> {
         }
     }
 
+    /// One variable goes through one list; both are declared, as any name in a template is.
+    fn for_each(&mut self, at: &KeyPath, each: &IndexMap<String, String>) {
+        let source = self.setting.source;
+        let mut names = each.iter();
+        let (Some((name, list)), None) = (names.next(), names.next()) else {
+            let hint = "write `{ service = \"services\" }`".to_owned();
+            return self.found.error(source.place(at), "`for-each` is one variable for one list", Some(hint));
+        };
+        if Variables::BUILT_IN.contains(&name.as_str()) {
+            let message = format!("`{}` is not free to be set", name.escape_debug());
+            let hint = "choose a variable of your own".to_owned();
+            return self.found.error(source.key_place(&at.key(name)), message, Some(hint));
+        }
+        self.when(&at.key(name), list);
+        for problem in template::check(TemplateKind::Text, &format!("{{{{{name}}}}}"), self.setting.scope) {
+            self.found.error(source.key_place(&at.key(name)), problem.message, problem.hint);
+        }
+    }
+
     fn when(&mut self, at: &KeyPath, when: &str) {
         let source = self.setting.source;
         let name = when.strip_prefix('!').unwrap_or(when).trim();
@@ -440,10 +465,6 @@ impl Steps<'_, '_, '_> {
             let hint = "`when` is the name of a variable, as in `when = \"has-gpu\"`".to_owned();
             let message = format!("`{}` is not the name of a variable", when.escape_debug());
             return self.found.error(source.place(at), message, Some(hint));
-        }
-        if name.len() != when.len() {
-            let hint = "name a variable that is set where the step is to run".to_owned();
-            return self.found.error(source.place(at), "`when` is one name, without operators", Some(hint));
         }
         for problem in
             template::check(TemplateKind::Text, &format!("{{{{#if {name}}}}}{{{{/if}}}}"), self.setting.scope)

@@ -35,6 +35,9 @@ impl Compiler<'_> {
         if !self.is_wanted(scope, doc.when.as_deref()) || !scope.is_for(doc) {
             return;
         }
+        if let Some((name, list)) = doc.for_each.iter().flatten().next() {
+            return self.each((name, list), scope, doc, base, into, depth);
+        }
         let Some(verb) = &doc.verb else {
             if let Some(step) = self.action(scope, doc, base) {
                 into.push(step);
@@ -108,6 +111,43 @@ impl Compiler<'_> {
             self.complain(Some(&host.name), message).hint = Some(hint);
         }
         parts.map(Vec::as_slice)
+    }
+
+    /// Makes the steps of one document's step for each item of a list, one item after the other.
+    fn each(
+        &mut self,
+        (name, list): (&str, &str),
+        scope: &HostScope<'_>,
+        doc: &StepDoc,
+        base: &Path,
+        into: &mut Vec<PlannedStep>,
+        depth: usize,
+    ) {
+        let is_name = |item: &&str| !item.is_empty() && !item.contains(char::is_control);
+        let items: Option<Vec<_>> = match scope.vars.scope.get(list) {
+            Some(Json::Array(items)) => items.iter().map(|item| item.as_str().filter(is_name)).collect(),
+            _ => None,
+        };
+        let Some(items) = items.filter(|items| !items.is_empty()) else {
+            let what = format!("`for-each` has nothing to go through: `{list}` is no list of names");
+            self.complain(Some(&scope.host.name), what).hint =
+                Some(format!("set `vars.{list}` of the host or its profile: `{list} = [\"...\"]`"));
+            return;
+        };
+        let step = StepDoc { for_each: None, name: doc.name.clone().filter(|_| doc.verb.is_none()), ..doc.clone() };
+        let mut inner = scope.clone();
+        for item in items {
+            inner.vars.scope.insert(name.to_owned(), Json::String(item.to_owned()));
+            let first = into.len();
+            self.step_within(&inner, &step, base, into, depth);
+            for part in &mut into[first..] {
+                part.name = match (&doc.name, &doc.verb) {
+                    (Some(name), Some(_)) => format!("{name}: {item}: {}", part.name),
+                    (Some(name), None) => format!("{name}: {item}"),
+                    (None, _) => format!("{item}: {}", part.name),
+                };
+            }
+        }
     }
 
     /// Renders one step that is not a verb.

@@ -6,6 +6,7 @@ use super::*;
 use crate::plan::{Asked, Installed};
 
 mod ahead;
+mod each;
 
 const INVENTORY: &str = r#"
 [hosts.a-1]
