@@ -6,6 +6,7 @@ mod command;
 #[path = "../fleet/fleet.rs"]
 #[allow(dead_code, reason = "made for the fleets, which use all of it")]
 mod fleet;
+mod google;
 #[path = "../ssh/people.rs"]
 #[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
 mod people;
@@ -16,3 +17,4 @@ mod sshd;
 mod control_group;
 mod notices;
 mod svrunner;
+mod tessallite;
