@@ -7,6 +7,7 @@
 
 mod apply;
 mod approve;
+mod backups;
 mod check;
 mod close;
 mod completions;
@@ -15,6 +16,7 @@ mod controls;
 mod course;
 mod demo;
 mod descriptors;
+mod drill;
 mod error;
 mod exec;
 mod history;
@@ -140,6 +142,8 @@ enum Command {
     Resume(resume::Args),
     Retry(resume::RetryArgs),
     Recover(recover::Args),
+    Backups(backups::Args),
+    Drill(drill::Args),
     Rollback(rollback::Args),
     Status(control::StatusArgs),
     Pause(control::PauseArgs),
@@ -185,6 +189,8 @@ pub fn main() -> process::ExitCode {
         Command::Resume(args) => on_runtime(resume::run(&args, &global, &screen)),
         Command::Retry(args) => on_runtime(resume::retry(&args, &global, &screen)),
         Command::Recover(args) => on_runtime(recover::run(&args, &global, &screen)),
+        Command::Backups(args) => on_runtime(backups::run(&args, &global, &screen)),
+        Command::Drill(args) => on_runtime(drill::run(&args, &global, &screen)),
         Command::Rollback(args) => on_runtime(rollback::run(&args, &global, &screen)),
         Command::Status(args) => on_runtime(control::status(&args, &global, &screen)),
         Command::Pause(args) => control::pause(&args, &global, &screen),

@@ -45,10 +45,7 @@ pub async fn ask(hosts: IndexMap<HostName, HostPlan>, means: Means) -> BTreeMap<
                     }
                 };
                 let reading = asked.unwrap_or_else(|error| {
-                    let failure = match error {
-                        LinkError::Failed(failure) => failure,
-                        LinkError::Ledger(error) => Failure::from_error(FailureClass::Controller, &error),
-                    };
+                    let failure = failure_of(&error);
                     Reading { installed: Installed::Unreached(failure.to_string()), facts: BTreeMap::new() }
                 });
                 (host, reading)
@@ -57,6 +54,63 @@ pub async fn ask(hosts: IndexMap<HostName, HostPlan>, means: Means) -> BTreeMap<
         .buffer_unordered(AT_ONCE)
         .collect()
         .await
+}
+
+/// Runs a program that only reads on each host, and returns what it printed, or why it could not be read.
+pub async fn read_out(
+    hosts: IndexMap<HostName, (HostPlan, String)>,
+    means: Means,
+) -> BTreeMap<HostName, Result<String, Failure>> {
+    stream::iter(hosts)
+        .map(|(host, (of, program))| {
+            let means = means.clone();
+            async move {
+                let reading = async {
+                    let mut link = Link::open(&host, &of, &means).await?;
+                    let said = run(&of, program, &mut link).await?;
+                    link.close().await;
+                    Ok(said)
+                };
+                let said = tokio::select! {
+                    said = reading => said.unwrap_or_else(|error| Err(failure_of(&error))),
+                    () = means.control.asked_for(Stop::Drain) => {
+                        Err(Failure::new(FailureClass::Controller, "stopped by a person"))
+                    }
+                };
+                (host, said)
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+/// Runs one program that only reads, as the host's usual user.
+async fn run(of: &HostPlan, program: String, link: &mut Link) -> Result<Result<String, Failure>, LinkError> {
+    let session = link.session().await?;
+    let mut exec = Exec::script(program.clone()).timeout(ASK_WITHIN);
+    exec.run_as = link.run_as(of.target.run_as.as_ref().map(|run_as| run_as.user.as_str()));
+    exec.secrets = super::program::secrets_in(&program, &link.redactor);
+    let ended = match session.run(exec, &mut ()).await {
+        Ok(ended) => ended,
+        Err(error) => return Ok(Err(Failure::from_error(error.class(), &error))),
+    };
+    if !ended.is_success() {
+        let said = link.redactor.hide(&clean_line(&ended.err.bytes(), 200));
+        let failure = Failure::new(FailureClass::Step, format!("asking ended with {}", ended.status));
+        return Ok(Err(failure.because(said)));
+    }
+    if !ended.out.is_complete() {
+        return Ok(Err(Failure::new(FailureClass::Step, "the answer is too long")));
+    }
+    Ok(Ok(link.redactor.hide(&ended.out.text())))
+}
+
+fn failure_of(error: &LinkError) -> Failure {
+    match error {
+        LinkError::Failed(failure) => failure.clone(),
+        LinkError::Ledger(error) => Failure::from_error(FailureClass::Controller, error),
+    }
 }
 
 /// Reads the installed version as the role says, and the facts that the host's plan says how to read; records them.

@@ -43,7 +43,7 @@ use crate::{
     transport::Transport,
 };
 
-pub use ask::ask;
+pub use ask::{ask, read_out};
 pub use close::{Verdict, close};
 pub use exec::{AdHoc, exec};
 pub use host::{Backup, backup_of};

@@ -6,6 +6,7 @@ mod journey;
 mod notes;
 mod recovery;
 mod steps;
+mod stores;
 mod target;
 mod warnings;
 
@@ -34,6 +35,7 @@ use crate::{
     model::{HostName, Version},
 };
 
+pub use stores::{Keeper, Store, stores};
 pub use target::target;
 
 /// What to compile beside the documents.

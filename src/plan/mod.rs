@@ -29,7 +29,7 @@ use crate::{
 };
 
 pub use approval::NeedsApproval;
-pub use compile::{FORMAT, Order, compile, questions, target};
+pub use compile::{FORMAT, Keeper, Order, Store, compile, questions, stores, target};
 pub use estimate::{Estimate, Timing};
 pub use path::Hop;
 pub use prefetch::{DoneAhead, Pace, Prefetched, made_ahead};

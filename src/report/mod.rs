@@ -3,6 +3,7 @@
 //! Reports are pure: they are handed a state, a plan or events, and a [`Page`] to fit on, and give
 //! text back. Only [`Live`] and [`EventWriter`] write, to what they are handed.
 
+mod backups;
 mod behind;
 pub mod diagnostics;
 mod differences;
@@ -24,6 +25,7 @@ mod tests;
 mod trouble;
 pub mod words;
 
+pub use backups::{CopyRow, CopyState, DRILL_EVERY, DataRow, DrillRow, RebuildRow, backups, restore_points};
 pub use differences::differences;
 pub use exec::exec;
 pub use facts::facts;

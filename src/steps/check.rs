@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommandCheck, ControllerWork, DiskCheck, Done, HttpCheck, Probed, Problem, Reach, RestartsCheck, ScenarioCheck,
-    Side, SshCheck, StepError, StepKind, TcpCheck, Template, Undoing, Work,
+    CommandCheck, ControllerWork, CopyCheck, DiskCheck, Done, HttpCheck, Probed, Problem, Reach, RestartsCheck,
+    ScenarioCheck, Side, SshCheck, StepError, StepKind, TcpCheck, Template, Undoing, Work,
 };
 use crate::{
     model::{Effect, Receipt, Span, Verdict},
@@ -46,6 +46,9 @@ pub struct Check {
     /// HTTP requests in order, as a user would make them: log in, ask, wait for a job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scenario: Option<ScenarioCheck>,
+    /// A proven copy of the data that must be there, and young enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyCheck>,
 }
 
 /// The one probe of a check.
@@ -57,6 +60,7 @@ pub(super) enum One<'a> {
     Ssh(&'a SshCheck),
     Restarts(&'a RestartsCheck),
     Scenario(&'a ScenarioCheck),
+    Copy(&'a CopyCheck),
 }
 
 impl Check {
@@ -70,6 +74,7 @@ impl Check {
             self.ssh.as_ref().map(One::Ssh),
             self.restarts.as_ref().map(One::Restarts),
             self.scenario.as_ref().map(One::Scenario),
+            self.copy.as_ref().map(One::Copy),
         ]
         .into_iter()
         .flatten();
@@ -85,6 +90,7 @@ impl Check {
             ("ssh", self.ssh.is_some()),
             ("restarts", self.restarts.is_some()),
             ("scenario", self.scenario.is_some()),
+            ("copy", self.copy.is_some()),
         ]
         .into_iter()
         .filter_map(|(kind, there)| there.then_some(kind))
@@ -121,6 +127,9 @@ impl StepKind for Check {
         if let Some(check) = &mut self.scenario {
             check.templates(&mut below("scenario", visit));
         }
+        if let Some(check) = &mut self.copy {
+            check.templates(&mut below("copy", visit));
+        }
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -128,7 +137,7 @@ impl StepKind for Check {
             [] => {
                 vec![
                     Problem::new("", "the check has no probe")
-                        .hint("add `http`, `tcp`, `command`, `disk`, `ssh`, `restarts` or `scenario`"),
+                        .hint("add `http`, `tcp`, `command`, `disk`, `ssh`, `restarts`, `scenario` or `copy`"),
                 ]
             }
             [_, second, ..] => {
@@ -143,6 +152,7 @@ impl StepKind for Check {
                     Some(One::Ssh(check)) => check.problems(),
                     Some(One::Restarts(check)) => check.problems(),
                     Some(One::Scenario(check)) => check.problems(),
+                    Some(One::Copy(check)) => check.problems(),
                     None => Vec::new(),
                 };
                 problems.into_iter().map(|problem| problem.below(kind)).collect()
@@ -159,6 +169,7 @@ impl StepKind for Check {
             Some(One::Ssh(check)) => check.summary(),
             Some(One::Restarts(check)) => check.summary(),
             Some(One::Scenario(check)) => check.summary(),
+            Some(One::Copy(check)) => check.summary(),
             None => "check".to_owned(),
         }
     }
@@ -193,7 +204,7 @@ impl Check {
             Some(One::Ssh(check)) => check.timeout,
             Some(One::Tcp(check)) => check.timeout,
             Some(One::Scenario(check)) => Some(Span(check.longest(timeout))),
-            Some(One::Command(_) | One::Disk(_) | One::Restarts(_)) | None => None,
+            Some(One::Command(_) | One::Disk(_) | One::Restarts(_) | One::Copy(_)) | None => None,
         };
         own.map_or(timeout, |Span(own)| own.max(timeout))
     }
@@ -210,6 +221,7 @@ impl Check {
             Some(One::Ssh(check)) => check.probe(reach, timeout).await,
             Some(One::Restarts(check)) => check.probe(reach, timeout).await,
             Some(One::Scenario(check)) => check.probe(reach, timeout).await,
+            Some(One::Copy(check)) => check.probe(reach, timeout).await,
             None => Probed::error("the check must have exactly one probe"),
         };
         // A product that goes down with the link to its host was not measured.

@@ -163,7 +163,7 @@ impl Fetch {
     }
 
     /// Streams the file into a temporary one beside `to`, and renames it.
-    async fn bring(&self, reach: &Reach<'_>, size: u64, to: &Path) -> Result<Written, StepError> {
+    pub(super) async fn bring(&self, reach: &Reach<'_>, size: u64, to: &Path) -> Result<Written, StepError> {
         let wrap = |source| StepError::LocalWrite { path: to.display().to_string(), source };
         let folder = to.parent().unwrap_or(&reach.local).to_owned();
         let mut builder = tokio::fs::DirBuilder::new();
@@ -194,9 +194,9 @@ impl Fetch {
 }
 
 /// What came.
-struct Written {
-    size: u64,
-    sha256: String,
+pub(super) struct Written {
+    pub size: u64,
+    pub sha256: String,
 }
 
 /// A temporary file, removed unless it was renamed.

@@ -6,7 +6,10 @@
 mod answer;
 mod backup;
 mod check;
+mod collect;
 pub mod command;
+mod copies;
+mod deliver;
 mod difference;
 mod disk;
 mod env;
@@ -17,6 +20,7 @@ mod holds;
 mod http;
 mod json;
 mod local_file;
+mod mirror;
 mod notify;
 mod outside;
 mod probe_command;
@@ -52,13 +56,17 @@ use crate::{
 
 pub use backup::{Backup, Keep, PostgresSource, SqliteSource, Verify};
 pub use check::Check;
+pub use collect::Collect;
 pub use command::Command;
+pub use copies::{CopyCheck, SavedCopy, list_copies, read_copies};
+pub use deliver::Deliver;
 pub use disk::DiskCheck;
 pub use env::Env;
 pub use fetch::Fetch;
 pub use file::{File, FileState};
 pub use holds::HOLDS;
 pub use http::{HttpCheck, Side};
+pub use mirror::Mirror;
 pub use notify::{Notify, NotifyFailure};
 pub use outside::Outside;
 pub use probe_command::CommandCheck;
@@ -87,6 +95,9 @@ pub enum Action {
     Notify(Notify),
     Backup(Backup),
     Restore(Restore),
+    Mirror(Mirror),
+    Collect(Collect),
+    Deliver(Deliver),
     Reboot(Reboot),
 }
 
@@ -103,6 +114,9 @@ impl Action {
             Self::Notify(kind) => kind,
             Self::Backup(kind) => kind,
             Self::Restore(kind) => kind,
+            Self::Mirror(kind) => kind,
+            Self::Collect(kind) => kind,
+            Self::Deliver(kind) => kind,
             Self::Reboot(kind) => kind,
         }
     }
@@ -119,6 +133,9 @@ impl Action {
             Self::Notify(kind) => kind,
             Self::Backup(kind) => kind,
             Self::Restore(kind) => kind,
+            Self::Mirror(kind) => kind,
+            Self::Collect(kind) => kind,
+            Self::Deliver(kind) => kind,
             Self::Reboot(kind) => kind,
         }
     }
@@ -136,6 +153,9 @@ impl Action {
             Self::Notify(_) => "notify",
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
+            Self::Mirror(_) => "mirror",
+            Self::Collect(_) => "collect",
+            Self::Deliver(_) => "deliver",
             Self::Reboot(_) => "reboot",
         }
     }

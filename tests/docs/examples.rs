@@ -243,7 +243,7 @@ webhook = "https://chat.example.com/hooks/fleet"
     },
     Example {
         of: "Backup",
-        note: "Exactly one of `postgres`, `sqlite`, `files` and `command` says what is saved. The copy is named \
+        note: "Exactly one of `postgres`, `sqlite`, `files`, `command` and `elsewhere` says what is saved. The copy is named \
                `NAME-TIME-RUN.EXT` once it is proven; its receipt lies beside it and is what a step with \
                `requires` asks for: see [rollback](../rollback.md).",
         playbook: r#"hosts = "prod"
@@ -270,6 +270,51 @@ name = "Put the database of the 13th back"
 [steps.restore]
 latest = { folder = "/srv/backups/app", name = "app", until = "2026-11-13" }
 postgres = { database = "app", user = "app", dir = "/srv/app", through = "docker compose exec -T db" }
+"#,
+    },
+    Example {
+        of: "Mirror",
+        note: "For files that never change once they are there: videos, uploads, archives. The step looks at everything before \
+               it touches anything: an empty source, a file that changed, and more removals than are allowed are found \
+               first. Afterwards both sides are compared. See [backups](../backups.md).",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Copy new videos to the store"
+[steps.mirror]
+from = ["/srv/app/videos", "/srv/app/thumbnails"]
+to = "store:app-backups"
+remove-at-most = 20
+record = { folder = "/srv/backups/app", name = "videos" }
+"#,
+    },
+    Example {
+        of: "Collect",
+        note: "The copy comes to `TO/HOST/` on the controller with its receipt, and is compared with that. One that is there \
+               already is not brought again.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "A copy that outlives the host"
+[steps.collect]
+folder = "/srv/backups/app"
+name = "app"
+to = "../backups"
+keep = { daily = 7, weekly = 4 }
+"#,
+    },
+    Example {
+        of: "Deliver",
+        note: "A `restore` with `latest` finds it then. `longshore drill` does this by itself.",
+        playbook: r#"hosts = "spare"
+
+[[steps]]
+name = "Bring the copy of berlin-1"
+[steps.deliver]
+host = "berlin-1"
+name = "app"
+from = "../backups"
+folder = "/srv/backups/app"
 "#,
     },
     Example {
@@ -406,6 +451,20 @@ within = "2m"
 give-up = { status = "failed" }
 "#,
     },
+    Example {
+        of: "CopyCheck",
+        note: "",
+        playbook: r#"hosts = "prod"
+
+[[gate]]
+name = "Last night's copy of the database is there"
+copy = { folder = "/srv/backups/app", name = "app", younger-than = "26h" }
+
+[[steps]]
+name = "Fetch the image"
+verb = "fetch"
+"#,
+    },
 ];
 
 /// What stands before the keys of a step kind, or of a part of one.
@@ -445,10 +504,13 @@ fn every_kind_of_step_has_an_example() {
         Action::Notify(_) => "Notify",
         Action::Backup(_) => "Backup",
         Action::Restore(_) => "Restore",
+        Action::Mirror(_) => "Mirror",
+        Action::Collect(_) => "Collect",
+        Action::Deliver(_) => "Deliver",
         Action::Reboot(_) => "Reboot",
     };
     for (example, action) in STEPS.iter().zip(&shown) {
         assert_eq!(name(action), example.of, "the example of `{}` is of another kind", example.of);
     }
-    assert_eq!(shown.len(), 11);
+    assert_eq!(shown.len(), 14);
 }

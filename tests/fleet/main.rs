@@ -6,6 +6,7 @@
 
 mod accounts;
 mod approvals;
+mod backups;
 mod command;
 mod confirm;
 mod doubt;

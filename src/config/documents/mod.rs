@@ -11,7 +11,7 @@ mod window;
 pub use inventory::{BecomeDoc, Group, HostEntry, Inventory, Profile, Settings, Value};
 pub use playbook::{AfterData, BeforeData, OnFailure, Playbook, Scope};
 pub use releases::{Release, ReleaseKind, Releases};
-pub use role::{Role, RoleCheck};
+pub use role::{DataStore, Loss, Role, RoleCheck};
 pub use rollout::{Amount, Budget, Canary, CanaryHosts, Promote, RolloutDoc, Soak, WaveBudget, WaveHosts};
 pub use step::{OneOrMany, Requirement, Retry, StepDoc};
 pub use window::{Day, OutsideWindow, Window, WindowKind};

@@ -8,7 +8,10 @@ use super::{
     inventory::Value,
     step::{OneOrMany, StepDoc},
 };
-use crate::{model::Span, steps::Check};
+use crate::{
+    model::Span,
+    steps::{Check, CopyCheck},
+};
 
 /// One product's runbook: its actions, checks and what they need.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +46,9 @@ pub struct Role {
     pub changelog: Option<bool>,
     /// Bring a host to another version.
     pub upgrade: Vec<StepDoc>,
+    /// What data the product keeps, what the loss of each piece costs, and which copies of it there must be: what
+    /// `longshore backups` and `longshore drill` go by.
+    pub data: Vec<DataStore>,
     /// Save the host's data.
     pub backup: Vec<StepDoc>,
     /// Put saved data back. At least one step must require the receipt of the backup, by the name of the step that
@@ -97,6 +103,76 @@ impl Role {
     }
 }
 
+/// A piece of a product's data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DataStore {
+    /// What it is called in tables: `database`, `videos`.
+    pub name: String,
+    /// What it is, in one line.
+    #[serde(default)]
+    pub about: Option<String>,
+    /// What its loss costs.
+    pub loss: Loss,
+    /// The copies that its `backup` step leaves, and how old the newest may be. `younger-than` is `26h` when left out, and
+    /// `192h` for what is `bulk`. Without it nothing is saved, which is a gap where the loss is `critical` or `bulk`.
+    #[serde(default)]
+    pub copy: Option<CopyCheck>,
+    /// Counts only on hosts where this variable is set and not false, empty or zero; `!name` the other way round. On all
+    /// when left out.
+    #[serde(default)]
+    pub when: Option<String>,
+    /// Whether its copies can be restored as of any moment. Only for what is `critical`: nothing else is worth it.
+    #[serde(default)]
+    pub point_in_time: bool,
+}
+
+/// What the loss of a piece of data costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// The work of people. It is saved nightly or oftener, and nothing changes it without a fresh copy.
+    Critical,
+    /// Much, and hardly ever changed: saved at leisure. What is late here is told, and nobody is held up.
+    Bulk,
+    /// It can be made or fetched again. Not saved, unless `when` asks for it.
+    Cache,
+    /// Work under way, which its users begin again. Not saved, unless `when` asks for it.
+    Transient,
+}
+
+impl Loss {
+    /// How old the newest copy may be where the document does not say.
+    pub fn usual_age(self) -> Span {
+        let day = 24 * 60 * 60;
+        // No night is as long as the other.
+        Span::seconds(if self == Self::Critical { day + 2 * 60 * 60 } else { 8 * day })
+    }
+
+    /// Whether the product cannot be rebuilt without a copy.
+    pub fn is_needed(self) -> bool {
+        matches!(self, Self::Critical | Self::Bulk)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Bulk => "bulk",
+            Self::Cache => "cache",
+            Self::Transient => "transient",
+        }
+    }
+}
+
+impl DataStore {
+    /// The copies as a check, with the age that holds for them.
+    pub fn to_check(&self) -> Option<Check> {
+        let mut copy = self.copy.clone()?;
+        copy.younger_than.get_or_insert(self.loss.usual_age());
+        Some(Check { copy: Some(copy), ..Check::default() })
+    }
+}
+
 /// A check of a role: exactly one kind of probe, with a name and how often to try.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -127,6 +203,9 @@ pub struct RoleCheck {
     /// HTTP requests in order, as a user would make them: log in, ask, wait for a job.
     #[serde(default)]
     pub scenario: Option<crate::steps::ScenarioCheck>,
+    /// A proven copy of the data that must be there, and young enough.
+    #[serde(default)]
+    pub copy: Option<CopyCheck>,
     /// Try again until it passes; the last verdict counts. One try when left out. The baseline is never tried again.
     #[serde(default)]
     pub retry: Option<super::step::Retry>,
@@ -158,6 +237,7 @@ impl RoleCheck {
             ("ssh", self.ssh.is_some()),
             ("restarts", self.restarts.is_some()),
             ("scenario", self.scenario.is_some()),
+            ("copy", self.copy.is_some()),
         ];
         present.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
     }
@@ -182,6 +262,7 @@ impl RoleCheck {
             ssh: self.ssh.clone(),
             restarts: self.restarts.clone(),
             scenario: self.scenario.clone(),
+            copy: self.copy.clone(),
         }
     }
 }

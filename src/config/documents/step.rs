@@ -15,7 +15,10 @@ use serde::{
 use super::releases::ReleaseKind;
 use crate::{
     model::{Downtime, Effect, Span},
-    steps::{Action, Backup, Check, Command, Env, Fetch, File, Notify, Reboot, Restore, Script, Wait},
+    steps::{
+        Action, Backup, Check, Collect, Command, Deliver, Env, Fetch, File, Mirror, Notify, Reboot, Restore, Script,
+        Wait,
+    },
 };
 
 /// A step. Exactly one of the kinds (`verb`, `command`, `script`, ...) must be there.
@@ -47,6 +50,12 @@ pub struct StepDoc {
     pub backup: Option<Backup>,
     /// Puts saved data back, and keeps what it replaces.
     pub restore: Option<Restore>,
+    /// Copies files that are never changed once they are there to another host or an object store.
+    pub mirror: Option<Mirror>,
+    /// Brings the newest copy that a backup left to the controller.
+    pub collect: Option<Collect>,
+    /// Brings a copy that `collect` brought to the host.
+    pub deliver: Option<Deliver>,
     /// Restarts the host, and waits until it is back.
     pub reboot: Option<Reboot>,
     /// Makes all checks of the product's health at this place: the role's, the playbook's, the profile's. The host goes on
@@ -118,6 +127,9 @@ impl StepDoc {
             ("notify", self.notify.is_some()),
             ("backup", self.backup.is_some()),
             ("restore", self.restore.is_some()),
+            ("mirror", self.mirror.is_some()),
+            ("collect", self.collect.is_some()),
+            ("deliver", self.deliver.is_some()),
             ("reboot", self.reboot.is_some()),
             ("health", self.health.is_some()),
         ];
@@ -143,6 +155,9 @@ impl StepDoc {
             .or_else(|| self.notify.clone().map(Action::Notify))
             .or_else(|| self.backup.clone().map(Action::Backup))
             .or_else(|| self.restore.clone().map(Action::Restore))
+            .or_else(|| self.mirror.clone().map(Action::Mirror))
+            .or_else(|| self.collect.clone().map(Action::Collect))
+            .or_else(|| self.deliver.clone().map(Action::Deliver))
             .or_else(|| self.reboot.clone().map(Action::Reboot))
     }
 }

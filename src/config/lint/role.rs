@@ -87,6 +87,7 @@ pub fn role(project: &Project, folder: &RoleFolder, found: &mut Vec<Diagnostic>)
     for (name, list) in &role.actions {
         steps.list(&root.key("actions").key(name), list);
     }
+    steps.data(&root.key("data"), &role.data);
     steps.checks(&root.key("gate"), &role.gate);
     steps.checks(&root.key("check"), &role.check);
     steps.never_ahead(&root.key("check"), &role.check);

@@ -63,7 +63,7 @@ impl<'a> Play<'a> {
 
 impl Compiler<'_> {
     /// Puts together what templates of one host can use; the nearer level wins.
-    fn scope<'h>(&self, host: &'h ResolvedHost, play: Play<'_>, journey: &Journey) -> HostScope<'h> {
+    pub(super) fn scope<'h>(&self, host: &'h ResolvedHost, play: Play<'_>, journey: &Journey) -> HostScope<'h> {
         let mut vars = Variables::of(host, play.role().map(|role| &role.vars), Some(&play.playbook.vars));
         let release = play.wanted.and_then(|wanted| super::find_release(play.folder, wanted));
         vars.set_release(release);

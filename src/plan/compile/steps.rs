@@ -151,7 +151,7 @@ impl Compiler<'_> {
     }
 
     /// Renders one step that is not a verb.
-    fn action(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<PlannedStep> {
+    pub(super) fn action(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<PlannedStep> {
         let mut action = doc.action()?;
         if let Err(error) = action.kind_mut().load(base) {
             let failure = error.to_failure();

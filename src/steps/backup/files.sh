@@ -56,6 +56,12 @@ prove() {
     done <"$LONGSHORE_STEP_DIR/list"
     [ "$found" = yes ] || die "no file in the archive is named \`$pattern\`"
   done <"$LONGSHORE_STEP_DIR/wanted"
+  printf '%s\n' "$settings" >"$LONGSHORE_STEP_DIR/settings"
+  while read -r variable path; do
+    [ -n "$variable" ] || continue
+    tar -xzOf - -- ".$path" <"$part" 2>/dev/null | sed -n "s/^ *\(export  *\)\{0,1\}$variable=[\"']\{0,1\}[^\"' ].*/set/p" | grep -qx set ||
+      die "$path does not set $variable in the archive, and nothing starts without it"
+  done <"$LONGSHORE_STEP_DIR/settings"
   fact files "$number"
   proof="listed to its end: $number files"
   [ "$scratch" = yes ] || return 0

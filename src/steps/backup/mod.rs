@@ -23,7 +23,7 @@ use super::{
 use crate::model::{Effect, Redactor, quote};
 
 pub use retention::Keep;
-pub use source::{CommandSource, FilesSource, PostgresSource, SqliteSource};
+pub use source::{CommandSource, ElsewhereSource, FilesSource, PostgresSource, SqliteSource};
 
 /// Saves data, and proves the copy. Exactly one source must be there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +41,9 @@ pub struct Backup {
     /// Whatever a command saves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandSource>,
+    /// A copy that lies elsewhere, known by an id: a snapshot, a repository for recovery to any moment, a cloud's backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<ElsewhereSource>,
     /// Folder on the host that keeps the copies: absolute, or below `~/`. Made where it is missing.
     pub to: String,
     /// First part of the copies' names: letters, digits, `-`, `_`. Copies of another name are left alone.
@@ -113,6 +116,7 @@ impl Backup {
             self.sqlite.as_ref().map(|source| source.file.clone()),
             self.files.as_ref().map(|source| source.paths.0.join(" ")),
             self.command.as_ref().map(|source| source.run.shown()),
+            self.elsewhere.as_ref().map(|source| source.run.shown()),
         ];
         source.into_iter().flatten().next().unwrap_or_default()
     }
@@ -125,7 +129,8 @@ impl Backup {
             .or_else(|| self.postgres.as_ref().map(PostgresSource::functions))
             .or_else(|| self.sqlite.as_ref().map(SqliteSource::functions))
             .or_else(|| self.files.as_ref().map(FilesSource::functions))
-            .or_else(|| self.command.as_ref().map(CommandSource::functions));
+            .or_else(|| self.command.as_ref().map(CommandSource::functions))
+            .or_else(|| self.elsewhere.as_ref().map(ElsewhereSource::functions));
         format!("scratch={scratch} empty={empty}\n{}", functions.unwrap_or_default())
     }
 
@@ -134,7 +139,9 @@ impl Backup {
         let _ = writeln!(text, "to={}", path_word(&self.to));
         let _ = writeln!(text, "name={}", quote(&self.name));
         let _ = writeln!(text, "reserve={}", Self::size(self.reserve.as_deref(), RESERVE).0);
-        let _ = writeln!(text, "plausible={}", self.plausible.unwrap_or(50));
+        // An id has no size that says anything.
+        let plausible = if self.elsewhere.is_some() { 0 } else { self.plausible.unwrap_or(50) };
+        let _ = writeln!(text, "plausible={plausible}");
         let away = self.away_from.iter().map(|path| path_word(path)).collect::<Vec<_>>().join("'\n'");
         let _ = writeln!(text, "away={away}");
         let _ = writeln!(text, "apart={}", if self.other_volume { "yes" } else { "no" });
@@ -165,6 +172,9 @@ impl StepKind for Backup {
         if let Some(source) = &mut self.command {
             source.templates(visit);
         }
+        if let Some(source) = &mut self.elsewhere {
+            source.templates(visit);
+        }
         visit(Template::Text, "to", &mut self.to);
         visit(Template::Text, "name", &mut self.name);
         if let Some(reserve) = &mut self.reserve {
@@ -184,12 +194,14 @@ impl StepKind for Backup {
             ("sqlite", self.sqlite.is_some()),
             ("files", self.files.is_some()),
             ("command", self.command.is_some()),
+            ("elsewhere", self.elsewhere.is_some()),
         ];
         let there: Vec<_> = there.into_iter().filter_map(|(key, there)| there.then_some(key)).collect();
         let mut problems = Vec::new();
         match there.as_slice() {
             [] => problems.push(
-                Problem::new("", "it does not say what to save").hint("add `postgres`, `sqlite`, `files` or `command`"),
+                Problem::new("", "it does not say what to save")
+                    .hint("add `postgres`, `sqlite`, `files`, `command` or `elsewhere`"),
             ),
             [_] => {}
             [_, second, ..] => problems.push(Problem::new(second, "a backup has one source").hint("make it two steps")),
@@ -198,6 +210,10 @@ impl StepKind for Backup {
         problems.extend(self.sqlite.as_ref().into_iter().flat_map(SqliteSource::problems));
         problems.extend(self.files.as_ref().into_iter().flat_map(FilesSource::problems));
         problems.extend(self.command.as_ref().into_iter().flat_map(CommandSource::problems));
+        problems.extend(self.elsewhere.as_ref().into_iter().flat_map(ElsewhereSource::problems));
+        if self.elsewhere.is_some() && self.encrypt.is_some() {
+            problems.push(Problem::new("encrypt", "what lies elsewhere is not encrypted here"));
+        }
         problems.extend(shell::path_problem("to", Some(&self.to)));
         if !self.name.contains("{{") && !is_plain(&self.name) {
             problems.push(
@@ -225,7 +241,7 @@ impl StepKind for Backup {
                 problems.push(Problem::new("encrypt.extension", "it is not the end of a file's name").hint("`age`"));
             }
         }
-        if self.command.is_some() && self.verify == Verify::Scratch {
+        if (self.command.is_some() || self.elsewhere.is_some()) && self.verify == Verify::Scratch {
             problems.push(
                 Problem::new("verify", "a command's copy is proven by its own `check`").hint("leave out `verify`"),
             );
@@ -263,7 +279,7 @@ impl StepKind for Backup {
 }
 
 /// Whether a text is safe as part of a file's name, in any shell and for any program.
-fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 64
         && !text.starts_with('-')

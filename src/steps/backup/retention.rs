@@ -32,7 +32,7 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Keep {
-    pub(super) fn problem(&self, key: &str) -> Option<Problem> {
+    pub(in crate::steps) fn problem(&self, key: &str) -> Option<Problem> {
         (*self == Self::default()).then(|| {
             Problem::new(key, "nothing would be kept but the newest copy")
                 .hint("say how many: `keep = { daily = 14, weekly = 8 }`")
@@ -49,7 +49,7 @@ impl Keep {
     }
 
     /// Removes what may go, and says what went. Half a removal leaves a copy without a receipt, never the reverse.
-    pub(super) fn prune(&self) -> String {
+    pub(in crate::steps) fn prune(&self) -> String {
         format!(
             r#"{}
 list_copies | sort_out >"$LONGSHORE_STEP_DIR/sorted" || die 'cannot tell which copies may go'

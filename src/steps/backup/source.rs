@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -188,6 +189,10 @@ pub struct FilesSource {
     /// Patterns of names, each of which at least one file of the archive must have: `ssh_host_*_key`.
     #[serde(default, skip_serializing_if = "Texts::is_empty")]
     pub must_contain: Texts,
+    /// Variables that a dotenv file of the archive must set to something, by the path of the file: `{ "/srv/app/.env" =
+    /// ["SESSION_SECRET"] }`. Without them what is restored does not start.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub must_set: IndexMap<String, Texts>,
     /// Whether files may change while they are read, as logs do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub changing: bool,
@@ -202,6 +207,14 @@ impl FilesSource {
                 visit(Template::Text, &format!("files.{key}.{index}"), text);
             }
         }
+        // The path is a key of the table: it is rendered all the same.
+        self.must_set = std::mem::take(&mut self.must_set)
+            .into_iter()
+            .map(|(mut path, names)| {
+                visit(Template::Text, "files.must-set", &mut path);
+                (path, names)
+            })
+            .collect();
     }
 
     pub(super) fn problems(&self) -> Vec<Problem> {
@@ -216,13 +229,21 @@ impl FilesSource {
                 problems.push(Problem::new(&key, "the path has a line break in it"));
             }
         }
+        for (path, names) in &self.must_set {
+            problems.extend(shell::path_problem("files.must-set", Some(path)));
+            problems.extend(shell::variable_problems("files.must-set", names.iter()));
+        }
         problems
     }
 
     pub(super) fn functions(&self) -> String {
         let paths = self.paths.iter().map(|path| path_word(path)).collect::<Vec<_>>().join("'\n'");
+        let settings = self.must_set.iter().flat_map(|(path, names)| names.iter().map(move |name| (path, name)));
+        let settings = settings.map(|(path, name)| format!("{}{}", quote(&format!("{name} ")), path_word(path)));
+        let settings = settings.collect::<Vec<_>>();
+        let settings = if settings.is_empty() { "''".to_owned() } else { settings.join("'\n'") };
         format!(
-            "paths={paths}\nleave_out={}\nwanted={}\nchanging={}\n{}",
+            "paths={paths}\nleave_out={}\nwanted={}\nsettings={settings}\nchanging={}\n{}",
             quote(&self.exclude.0.join("\n")),
             quote(&self.must_contain.0.join("\n")),
             if self.changing { "yes" } else { "no" },
@@ -280,6 +301,38 @@ impl CommandSource {
             quote(self.extension.as_deref().unwrap_or("backup")),
             expected.0,
             include_str!("command.sh")
+        )
+    }
+}
+
+/// A copy that lies elsewhere, and is known by an id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ElsewhereSource {
+    /// Makes the copy, and prints its id as the last line: `zfs snapshot "$s" && echo "$s"`.
+    pub run: CommandLine,
+    /// Proves that the copy `$LONGSHORE_BACKUP_ID` is there and complete: exit 0.
+    pub check: CommandLine,
+}
+
+impl ElsewhereSource {
+    pub(super) fn templates(&mut self, visit: &mut dyn FnMut(Template, &str, &mut String)) {
+        self.run.templates("elsewhere.run", visit);
+        self.check.templates("elsewhere.check", visit);
+    }
+
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<_> = self.run.problem("elsewhere.run").into_iter().collect();
+        problems.extend(self.check.problem("elsewhere.check"));
+        problems
+    }
+
+    pub(super) fn functions(&self) -> String {
+        format!(
+            "save() (set -e; eval {})\ncheck() (set -e; eval {})\n{}",
+            quote(&self.run.to_shell()),
+            quote(&self.check.to_shell()),
+            include_str!("elsewhere.sh")
         )
     }
 }

@@ -381,3 +381,164 @@ fn b_09_b_10_f_15_a_database_is_saved_with_its_counts_and_proven_by_restoring_it
         refused(trial, &fails, "pg_dump failed");
     });
 }
+
+/// A snapshot tool that takes only what it knows, and keeps its snapshots in a file.
+const ZFS: &str = r#"#!/bin/sh
+list=${0%/*}/snapshots
+case $1 in
+snapshot) [ $# = 2 ] || { echo "usage: zfs snapshot NAME" >&2; exit 2; }; case $2 in tank/app@?*) echo "$2" >>"$list" ;; *) exit 1 ;; esac ;;
+list) [ "$2 $3 $4" = "-H -t snapshot" ] && [ $# = 5 ] || exit 2; grep -qxF -- "$5" "$list" ;;
+*) echo "zfs: unknown command $1" >&2; exit 2 ;;
+esac
+"#;
+
+#[test]
+fn b_12_b_24_a_copy_that_lies_elsewhere_is_known_by_its_id_and_proven_by_it() {
+    in_every_shell(|trial| {
+        trial.write("zfs", ZFS);
+        fs::set_permissions(trial.path("zfs"), fs::Permissions::from_mode(0o755)).expect("writable");
+        let of = |trial: &Trial, run: &str, check: &str| {
+            let zfs = trial.at("zfs");
+            backup(&format!(
+                "name = 'videos'\nto = '{}'\nelsewhere = {{ run = '{zfs} {run}', check = '{zfs} {check}' }}",
+                trial.at("copies")
+            ))
+        };
+        let check = r#"list -H -t snapshot "$LONGSHORE_BACKUP_ID""#;
+        let good =
+            of(trial, r#"snapshot "tank/app@$LONGSHORE_RUN" && echo taking && echo "tank/app@$LONGSHORE_RUN""#, check);
+        as_run(trial, 1);
+        let ran = trial.act(&good);
+        let file = saved(&ran);
+        assert_eq!(receipt(&ran, "id"), Some("tank/app@run1"));
+        assert_eq!(fs::read_to_string(&file).expect("there"), "tank/app@run1\n");
+        assert_eq!(trial.read("snapshots"), "tank/app@run1\n");
+        let copies = trial.run(&crate::steps::list_copies(&trial.at("copies"), "videos")).out;
+        let copies = crate::steps::read_copies(&copies).expect("told");
+        assert!(copies.len() == 1 && copies[0].flaw.is_none(), "{copies:?}");
+        as_run(trial, 2);
+        refused(trial, &of(trial, "snapshot tank/other@x", check), "the command that saves ended with 1");
+        refused(trial, &of(trial, "snapshot tank/app@x", check), "did not print the id");
+        refused(
+            trial,
+            &of(trial, "snapshot tank/app@y && echo tank/app@z", check),
+            "checks the copy tank/app@z ended with 1",
+        );
+    });
+}
+
+#[test]
+fn b_29_b_40_an_archive_whose_settings_lack_what_starts_the_product_is_no_copy() {
+    in_every_shell(|trial| {
+        fs::create_dir(trial.path("app")).expect("writable");
+        let of = |trial: &Trial, names: &str| {
+            let env = trial.at("app/.env");
+            backup(&format!(
+                "name = 'env'\nto = '{}'\nfiles = {{ paths = '{env}', must-set = {{ '{env}' = {names} }} }}",
+                trial.at("copies")
+            ))
+        };
+        let good = of(trial, "['SESSION_SECRET', 'DATABASE_URL']");
+        as_run(trial, 1);
+        trial.write("app/.env", "DATABASE_URL=postgres://x\nexport SESSION_SECRET=\"hunter2\"\nPORT=3000\n");
+        let ran = trial.act(&good);
+        assert!(!saved(&ran).is_empty() && !ran.out.contains("hunter2"), "{ran:?}");
+        as_run(trial, 2);
+        for env in [
+            "DATABASE_URL=x\n",
+            "DATABASE_URL=x\nSESSION_SECRET=\n",
+            "DATABASE_URL=x\nSESSION_SECRET=''\n#SESSION_SECRET=a\nXSESSION_SECRET=b\n",
+        ] {
+            trial.write("app/.env", env);
+            refused(trial, &good, "does not set SESSION_SECRET in the archive");
+        }
+        let kind: Backup =
+            toml::from_str("name = 'e'\nto = '/x'\nfiles = { paths = '/x/.env', must-set = { '/x/.env' = '.*' } }")
+                .expect("read");
+        assert!(
+            kind.problems()
+                .iter()
+                .any(|problem| problem.message.contains("cannot be the name of an environment variable"))
+        );
+    });
+}
+
+#[test]
+fn b_14_the_rule_is_that_of_restic() {
+    if !has("restic") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let restic = |arguments: &[&str]| {
+        let ran = Command::new("restic")
+            .args(["--no-cache", "--repo"])
+            .arg(folder.path().join("repo"))
+            .args(arguments)
+            .envs([("RESTIC_PASSWORD", "x"), ("TZ", "UTC"), ("HOME", folder.path().to_str().expect("text"))])
+            .stdin(Stdio::null())
+            .output()
+            .expect("restic starts");
+        assert!(ran.status.success(), "{arguments:?}: {ran:?}");
+        String::from_utf8(ran.stdout).expect("text")
+    };
+    restic(&["init"]);
+    let file = folder.path().join("dump");
+    fs::write(&file, "1").expect("writable");
+    // Irregular: gaps, two of a day, the turn of a year within a week, a leap-free February, Sundays and Mondays.
+    let times = [
+        "2025-11-30 23:59:59",
+        "2025-12-01 00:00:00",
+        "2025-12-21 04:00:00",
+        "2025-12-28 22:00:00",
+        "2025-12-29 01:00:00",
+        "2025-12-31 23:00:00",
+        "2026-01-01 01:00:00",
+        "2026-01-04 12:00:00",
+        "2026-01-05 12:00:00",
+        "2026-02-28 03:00:00",
+        "2026-03-01 03:00:00",
+        "2026-03-01 21:00:00",
+        "2026-03-02 03:00:00",
+        "2026-03-09 03:00:00",
+    ];
+    for time in times {
+        restic(&["backup", "--time", time, "--host", "h", "--quiet", file.to_str().expect("text")]);
+    }
+    let stamp = |time: &str| time.replace([' ', '-', ':'], "").chars().take(14).collect::<String>();
+    let plain = |stamp: &str| format!("{}T{}Z", &stamp[..8], &stamp[8..]);
+    let rules = [(0, 3, 3, 3), (2, 0, 4, 0), (0, 0, 6, 2), (1, 7, 0, 4), (0, 99, 0, 0)];
+    let of_restic = rules.map(|(latest, daily, weekly, monthly)| {
+        let counts =
+            [("--keep-last", latest), ("--keep-daily", daily), ("--keep-weekly", weekly), ("--keep-monthly", monthly)];
+        let mut arguments = ["forget", "--dry-run", "--json", "--no-lock"].map(str::to_owned).to_vec();
+        for (flag, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            arguments.extend([flag.to_owned(), count.to_string()]);
+        }
+        let said = restic(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let said: serde_json::Value = serde_json::from_str(said.trim()).expect("JSON");
+        let kept = said[0]["keep"].as_array().expect("what it keeps").iter();
+        let mut kept: Vec<_> =
+            kept.map(|one| plain(&stamp(&one["time"].as_str().expect("a time").replace('T', " ")))).collect();
+        kept.sort_unstable();
+        (Keep { latest, daily, weekly, monthly }, kept)
+    });
+    in_every_shell(|trial| {
+        fs::create_dir(trial.path("copies")).expect("writable");
+        for time in times {
+            let stamp = plain(&stamp(time));
+            trial.write(&format!("copies/db-{stamp}-r.dump"), "1");
+            trial.write(
+                &format!("copies/db-{stamp}-r.dump.receipt"),
+                format!("name db\nstamp {stamp}\nrun r\nsize 1\n"),
+            );
+        }
+        for (keep, wanted) in &of_restic {
+            let text = format!("to='{}' name=db\n{}list_copies | sort_out", trial.at("copies"), keep.functions());
+            let kept = trial.run(&text).out;
+            let kept = kept.lines().filter_map(|line| line.strip_prefix("keep db-")?.split_once('-'));
+            let mut kept: Vec<_> = kept.map(|(at, _)| at.to_owned()).collect();
+            kept.sort_unstable();
+            assert_eq!(&kept, wanted, "{keep:?}");
+        }
+    });
+}
