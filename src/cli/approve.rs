@@ -173,6 +173,16 @@ fn facts(host: &HostName, of: &HostPlan, needed: &NeedsApproval) -> Vec<String> 
             (None, Some(to)) => vec![format!("path: to {to}")],
             (_, None) => Vec::new(),
         };
+        if needed.action == "restore" {
+            let restores = of.steps.iter().filter(|step| needed.steps.contains(&step.name));
+            let told = restores.flat_map(|step| {
+                let kind = step.action.kind();
+                let kept = kind.keeps().map(|keeps| format!("kept: what is there now, by {keeps}"));
+                [Some(format!("`{}`: {}", step.name, kind.summary())), kept]
+            });
+            let lost = format!("lost: everything that was written on {host} since the copy was made");
+            return path.into_iter().chain(told.flatten()).chain([lost]).collect();
+        }
         let steps: Vec<_> = needed.steps.iter().map(|step| format!("`{step}`")).collect();
         let steps = format!("cannot be taken back: {}, by no undo, rollback or restore", words::and(&steps));
         return path.into_iter().chain([steps]).collect();

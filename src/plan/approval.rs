@@ -2,8 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{HostPlan, Plan};
-use crate::model::{Approval, Effect, HostName, Version};
+use super::{HostPlan, Plan, PlannedStep};
+use crate::{
+    model::{Approval, Effect, HostName, Version},
+    steps::Action,
+};
 
 /// What a person has to approve before anything begins on a host. No flag takes its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +15,7 @@ pub struct NeedsApproval {
     pub action: &'static str,
     /// When the backup was made that is put back.
     pub backup: Option<Timestamp>,
-    /// The steps that nothing takes back, by name.
+    /// The steps that nothing takes back, or that put other data in the place of what is live, by name.
     pub steps: Vec<String>,
     /// The version to which those steps lead.
     pub to: Option<Version>,
@@ -36,13 +39,10 @@ impl Plan {
             let (action, backup) = rollback.approval()?;
             return Some(NeedsApproval { action, backup, steps: Vec::new(), to: None });
         }
-        let steps = of.irreversible();
-        (!steps.is_empty()).then(|| NeedsApproval {
-            action: "irreversible",
-            backup: None,
-            steps,
-            to: self.wanted.clone(),
-        })
+        let (irreversible, restores) = (of.irreversible(), of.restores());
+        let action = if irreversible.is_empty() { "restore" } else { "irreversible" };
+        let steps: Vec<String> = irreversible.into_iter().chain(restores).collect();
+        (!steps.is_empty()).then(|| NeedsApproval { action, backup: None, steps, to: self.wanted.clone() })
     }
 }
 
@@ -56,5 +56,12 @@ impl HostPlan {
             }
         }
         names
+    }
+
+    /// The names of the steps that put other data in the place of what is live. Not those of which the document says that
+    /// there is nothing to protect.
+    fn restores(&self) -> Vec<String> {
+        let is_one = |step: &&PlannedStep| matches!(step.action, Action::Restore(_)) && step.unprotected.is_none();
+        self.steps.iter().filter(is_one).map(|step| step.name.clone()).collect()
     }
 }

@@ -186,3 +186,43 @@ fn b_06_b_13_a_role_that_saves_the_wrong_way_is_told_all_at_once() {
         assert!(ran.err.contains(said) || ran.out.contains(said), "{said}: {ran}");
     }
 }
+
+#[test]
+fn b_15_g_36_putting_back_the_copy_of_a_day_is_asked_for_by_the_host_s_name() {
+    let Some(fleet) = fleet() else { return };
+    let home = fleet.host("berlin-1").home.clone();
+    // Eight days of copies; the data went wrong a week ago.
+    fs::create_dir(home.join("copies")).expect("made");
+    for day in 10..18 {
+        let name = home.join(format!("copies/orders-202611{day}T030000Z-00{day}.backup"));
+        let text = format!("day {day}: paid\n");
+        fs::write(&name, &text).expect("written");
+        let sum = std::process::Command::new("sha256sum").arg(&name).output().expect("sha256sum").stdout;
+        let sum = String::from_utf8_lossy(&sum).split(' ').next().expect("a sum").to_owned();
+        let receipt = format!(
+            "source command\nname orders\nrun 00{day}\nstamp 202611{day}T030000Z\nsize {}\nsha256 {sum}\nmade 2026-11-{day}T03:00:00Z\nverified by its own command\n",
+            text.len()
+        );
+        fs::write(format!("{}.receipt", name.display()), receipt).expect("written");
+    }
+    let playbook = r#"
+hosts = "berlin-1"
+[[steps]]
+name = "Put the orders of the 11th back"
+[steps.restore]
+latest = { folder = "{{path}}/copies", name = "orders", until = "2026-11-11" }
+command = { run = "cp {{path}}/orders {{path}}/orders_before && cp \"$LONGSHORE_BACKUP_FILE\" {{path}}/orders", check = "true", keeps = "orders_before" }
+"#;
+    fleet.write("playbooks/back.toml", playbook);
+    let ran = fleet.longshore(["apply", "back", "--yes"]).run().expect_code(6);
+    assert!(ran.err.contains("to approve restore of berlin-1") && ran.err.contains("lost: everything"), "{ran}");
+    assert_eq!(fleet.read("berlin-1", "orders"), "berlin-1: 3 paid\n");
+    let approvals = fleet.write(
+        "approvals.toml",
+        "[[approve]]\nhost = 'berlin-1'\naction = 'restore'\nsteps = ['Put the orders of the 11th back']\nby = 'anna'\n",
+    );
+    let approvals = approvals.to_str().expect("text");
+    fleet.longshore(["apply", "back", "--yes", "--approvals", approvals]).run().expect_code(0);
+    assert_eq!(fleet.read("berlin-1", "orders"), "day 11: paid\n");
+    assert_eq!(fleet.read("berlin-1", "orders_before"), "berlin-1: 3 paid\n");
+}

@@ -133,7 +133,12 @@ impl Turn<'_> {
             (None, []) => "nobody approved taking the schema back".to_owned(),
             (None, steps) => {
                 let steps: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
-                format!("nobody approved what cannot be taken back: {}", steps.join(", "))
+                let what = if needed.action == "restore" {
+                    "putting other data in place"
+                } else {
+                    "what cannot be taken back"
+                };
+                format!("nobody approved {what}: {}", steps.join(", "))
             }
         };
         let hint = "the command that begins the run asks at a terminal, or takes `--approvals FILE`";
