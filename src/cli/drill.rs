@@ -222,5 +222,12 @@ fn compile(project: &Project, role: &str, host: &HostName, action: &str, title: 
     playbook.name = Some(title.to_owned());
     let base = project.root.join("playbooks");
     let order = plan::Order::new(title, Purpose::Apply, base, Timestamp::now());
-    plan::compile(project, &playbook, &order).map_err(CliError::Documents)
+    let mut plan = plan::compile(project, &playbook, &order).map_err(CliError::Documents)?;
+    for of in plan.hosts.values_mut() {
+        // Where the product is not, or is to be gone again, nothing of it is healthy: the steps say what must be so, and when.
+        of.gates.clear();
+        of.checks.clear();
+        of.migration = None;
+    }
+    Ok(plan.seal())
 }

@@ -48,6 +48,13 @@ backup = { name = "settings", to = "{{path}}/copies", files = { paths = "{{path}
 name = "Save the pictures"
 backup = { name = "pictures", to = "{{path}}/copies", files = { paths = "{{path}}/pictures" } }
 
+[[gate]]
+name = "The shop is here"
+command = "test -e {{path}}/orders"
+[[check]]
+name = "The orders are there"
+command = { run = "cat {{path}}/orders", contains = "paid" }
+
 [[drill]]
 name = "Nothing is here"
 effect = "read"
@@ -59,8 +66,8 @@ unprotected = "the host is empty"
 latest = { folder = "{{path}}/copies", name = "orders" }
 command = { run = "cp \"$LONGSHORE_BACKUP_FILE\" {{path}}/orders", check = "true", keeps = "nowhere: there is nothing" }
 [[drill]]
-name = "The orders are there"
-check = { command = { run = "cat {{path}}/orders", contains = "paid" } }
+name = "It is the shop again"
+health = true
 [[drill]]
 name = "Take it down"
 command = { run = "rm -rf {{path}}/orders {{path}}/copies" }
