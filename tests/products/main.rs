@@ -15,6 +15,10 @@ mod people;
 mod sshd;
 
 mod control_group;
+mod edge;
+mod fly;
+mod foglet;
 mod notices;
+mod postgres;
 mod svrunner;
 mod tessallite;

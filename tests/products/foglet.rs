@@ -1,0 +1,446 @@
+//! Foglet on Fly: the repository's role and profile, a strict stand-in for `fly`, a real `PostgreSQL`, and an OpenSSH
+//! server that behaves as the board does.
+
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+
+use crate::{
+    command::{Longshore, Ran, flat},
+    edge::{self, Behind},
+    fleet::Fleet,
+    fly::{Fly, MOUNTS, TOKEN, toml},
+    postgres::Postgres,
+    sshd::{Sshd, run, user_name},
+};
+use longshore::event::HostState;
+
+const COMMAND: &str = "release_command = 'bin/foglet_bbs eval \"FogletBbs.Release.seed()\"'";
+const SECRETS: [&str; 2] = ["DATABASE_URL", "SECRET_KEY_BASE"];
+const OLD: &str = "20260301090000";
+const NEW: &str = "20260512100000";
+
+/// What `bin/foglet_bbs` of each image does in the machine of the release command. Knows two words, and nothing else.
+const RELEASE: &str = r#"#!/bin/sh
+set -e
+tag=${1##*:}
+sql() { "BIN/psql" -X -q -v ON_ERROR_STOP=1 -h "SOCKET" -U postgres -d "DATABASE" -c "$1"; }
+case $2 in 'bin/foglet_bbs eval "FogletBbs.Release.seed()"') ;; *) echo "unknown: $2" >&2; exit 64 ;; esac
+[ ! -e "$(dirname "$0")/migrations-fail" ] || { echo '** (Ecto.MigrationError) it does not go' >&2; exit 1; }
+case $tag in
+  0.3.*) sql "begin; alter table posts add topic text; insert into schema_migrations values (20260512100000); commit" ;;
+esac
+[ ! -e "$(dirname "$0")/seeds-fail" ] || { echo 'seeds do not go' >&2; exit 1; }
+sql "insert into config values ('name', 'Foglet') on conflict do nothing"
+[ ! -e "$(dirname "$0")/seeds-for-tests" ] || sql "insert into users values ('qa-bot')"
+"#;
+
+struct Foglet {
+    fleet: Fleet,
+    fly: Fly,
+    postgres: Postgres,
+    _boards: [Sshd; 3],
+}
+
+/// A board to be: its name, and how people reach its release 0.2.1 or 0.3.0.
+#[derive(Clone, Copy)]
+enum Login {
+    Good,
+    Dead,
+    OtherKey,
+    NoScreen,
+}
+
+impl Foglet {
+    fn with(boards: &[(&str, Login)]) -> Option<Self> {
+        if !Path::new("/usr/bin/python3").exists() || !Path::new("/usr/bin/jq").exists() {
+            crate::sshd::skip("there is no /usr/bin/python3, or no jq");
+            return None;
+        }
+        let fleet = Fleet::new()?;
+        let postgres = Postgres::start()?;
+        let fly = Fly::new(fleet.lab.path("fly"));
+        fleet.lab.key("lookout", &[]);
+        let lookout = fleet.lab.public("lookout");
+        let board = |screen: &str| {
+            let command = format!("ForceCommand {screen}");
+            fleet.lab.sshd().authorized(&[&lookout]).line(&command).start()
+        };
+        let screens = ["echo 'Welcome to Foglet'; sleep 5", "echo 'Welcome to Foglet'; sleep 5", "sleep 5"].map(board);
+        let at = |board: &Sshd| Behind::Server(format!("{}:{}", board.address, board.port));
+        let [good, other, silent] = &screens;
+        let mut inventory = format!("[defaults]\nprofile = \"foglet-fly\"\n[groups.foglet]\nhosts = [\"board-*\"]\n");
+        for (name, login) in boards {
+            let folder = fly.app(name, "0.2.0", &["0.2.0", "0.2.1", "0.3.0"], &SECRETS);
+            toml(&folder, name, COMMAND, MOUNTS);
+            let database = name.replace('-', "_");
+            postgres.sql("postgres", &format!("create database {database}"));
+            postgres.sql(
+                &database,
+                "create table schema_migrations (version bigint primary key); insert into schema_migrations values (20260301090000);
+                 create table posts (id int primary key, body text, inserted_at timestamp); create table users (handle text);
+                 create table config (key text primary key, value text);
+                 insert into posts values (1, 'hello', '2026-11-20 09:00:00'); insert into users values ('lookout')",
+            );
+            let bin = postgres.bin.display().to_string();
+            let socket = postgres.folder.path().display().to_string();
+            let text = RELEASE.replace("BIN", &bin).replace("SOCKET", &socket).replace("DATABASE", &database);
+            fs::write(folder.join("release"), text).expect("written");
+            fs::set_permissions(folder.join("release"), fs::Permissions::from_mode(0o755)).expect("may be run");
+            let keys = folder.join("data/ssh");
+            fs::create_dir_all(&keys).expect("made");
+            run(Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(keys.join("ssh_host_ed25519_key")));
+            fs::create_dir_all(folder.join("backups")).expect("made");
+            let running = folder.join("running");
+            let new = match login {
+                Login::Good => Some(at(good)),
+                Login::Dead => None,
+                Login::OtherKey => Some(at(other)),
+                Login::NoScreen => Some(at(silent)),
+            };
+            let mut ssh = BTreeMap::from([("0.2.0", at(good))]);
+            ssh.extend(["0.2.1", "0.3.0"].into_iter().filter_map(|tag| Some((tag, new.clone()?))));
+            let ssh = edge::listen(running.clone(), ssh);
+            let web = edge::listen(running, ["0.2.0", "0.2.1", "0.3.0"].map(|tag| (tag, Behind::Answer("ok"))).into());
+            let folder = folder.display();
+            inventory += &format!(
+                "[hosts.{name}]\n[hosts.{name}.vars]\napp = \"{name}\"\nimage = \"registry.fly.io/{name}\"\npath = \"{folder}\"\n\
+                 backups = \"{folder}/backups\"\naddress = \"http://127.0.0.1:{web}\"\nssh-host = \"127.0.0.1\"\nssh-port = {ssh}\n\
+                 spot-user = \"{}\"\nspot-key = \"{}\"\nfly-token = {{ secret = {{ env = \"TOKEN\" }} }}\ndb-host = \"{socket}\"\n\
+                 db-name = \"{database}\"\ndb-user = \"postgres\"\ndb-password = {{ secret = {{ env = \"DBPW\" }} }}\n",
+                user_name(),
+                fleet.lab.path("lookout").display(),
+            );
+        }
+        fleet.write("inventory/fleet.toml", &inventory);
+        let copy = |file: &str, changes: &[(&str, &str)]| {
+            let mut text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a document");
+            for (old, new) in changes {
+                assert!(text.contains(old), "{file} has no {old}");
+                text = text.replace(old, new);
+            }
+            fleet.write(file, &text);
+        };
+        copy("inventory/foglet-profiles.toml", &[]);
+        copy("roles/foglet/role.toml", &[("for = \"20s\"", "for = \"2s\""), ("timeout = \"10s\"", "timeout = \"8s\"")]);
+        copy("roles/foglet/releases.toml", &[]);
+        let alone = ("canary = { hosts = 1 }\nwaves = [\"rest\"]\n", "budget = { failed = 99 }\nat-once = 12\n");
+        copy("playbooks/foglet-upgrade.toml", &[alone, ("soak = \"10m\"", "soak = { for = \"2s\", every = \"1s\" }")]);
+        copy("playbooks/foglet-schema-rollback.toml", &[]);
+        Some(Self { fleet, fly, postgres, _boards: screens })
+    }
+
+    fn longshore<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Longshore {
+        let path = format!("{}:{}", self.postgres.bin.display(), self.fly.path());
+        self.fleet.longshore(arguments).env("TOKEN", TOKEN).env("DBPW", "pw-of-the-test").env("PATH", &path)
+    }
+
+    fn upgrade(&self, to: &str) -> Ran {
+        let read: &[&str] = if to == "0.3.0" { &["--ack", "0.3.0"] } else { &[] };
+        self.longshore(["apply", "foglet-upgrade", "--to", to, "--yes"].iter().chain(read).copied()).run()
+    }
+
+    fn sql(&self, board: &str, query: &str) -> String {
+        self.postgres.sql(&board.replace('-', "_"), query)
+    }
+
+    fn outcomes(&self) -> BTreeMap<String, String> {
+        let state = self.longshore(["--output", "json", "history", "show", "1"]).run().expect_code(0).state();
+        let outcome = |host: &HostState| host.outcome.map_or_else(String::new, |outcome| outcome.as_str().to_owned());
+        state.hosts.iter().map(|(name, host)| (name.to_string(), outcome(host))).collect()
+    }
+
+    fn told(&self, run: &str, board: &str) -> String {
+        flat(&self.longshore(["history", "show", run, "--host", board]).run().expect_code(0).out)
+    }
+}
+
+fn deploys(changes: &[String]) -> Vec<&str> {
+    changes.iter().map(String::as_str).filter(|call| call.starts_with("deploy ")).collect()
+}
+
+/// The `[[approve]]` that a refusal asks for, as a file.
+fn approval(foglet: &Foglet, ran: &Ran, board: &str) -> String {
+    let text = flat(&ran.err);
+    let backup = text.split("backup = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("it says the time");
+    let text = format!("[[approve]]\nhost = \"{board}\"\naction = \"restore\"\nbackup = \"{backup}\"\nby = \"anna\"\n");
+    foglet.fleet.write("approvals.toml", &text).to_string_lossy().into_owned()
+}
+
+/// The newest copy of a name in a board's folder.
+fn copy_of(foglet: &Foglet, board: &str, name: &str, extension: &str) -> std::path::PathBuf {
+    let folder =
+        fs::read_dir(foglet.fly.folder(board).join("backups")).expect("there").flatten().map(|entry| entry.path());
+    let named = |path: &std::path::PathBuf| {
+        let file = path.file_name().expect("a name").to_string_lossy().into_owned();
+        file.starts_with(&format!("{name}-2")) && file.ends_with(extension)
+    };
+    folder.filter(named).max().unwrap_or_else(|| panic!("no copy of {name}"))
+}
+
+#[test]
+fn g_03_g_04_g_05_g_09_g_10_g_11_g_12_g_13_g_15_g_16_g_17_an_upgrade_on_fly_brings_its_migrations_and_keeps_its_keys() {
+    let Some(foglet) = Foglet::with(&[("board-a", Login::Good)]) else { return };
+    // Its notes are to be read first.
+    let unread = foglet.longshore(["apply", "foglet-upgrade", "--to", "0.3.0", "--yes"]).run();
+    assert!(unread.code != Some(0) && foglet.fly.changes("board-a").is_empty(), "{unread}");
+    assert!(flat(&unread.err).contains("--ack 0.3.0"), "{unread}");
+
+    let ran = foglet.upgrade("0.3.0").expect_code(0);
+    // The release command did it, once, and nothing else migrates.
+    assert_eq!(
+        foglet.sql("board-a", "select string_agg(version::text, ' ' order by version) from schema_migrations"),
+        format!("{OLD} {NEW}")
+    );
+    assert_eq!(foglet.sql("board-a", "select value from config"), "Foglet");
+    let image = "registry.fly.io/board-a:0.3.0 --yes --wait-timeout 10m --release-command-timeout 10m";
+    assert_eq!(deploys(&foglet.fly.changes("board-a")), [format!("deploy -a board-a -c fly.toml --image {image}")]);
+    assert_eq!(foglet.fly.runs("board-a"), "0.3.0");
+    let state = foglet.fly.state("board-a");
+    assert_eq!(state["machines"][0]["config"]["mounts"][0]["volume"], "vol_1", "{ran}");
+
+    // Who asks how to restore database and keys has the answer: both copies were read back.
+    let told = foglet.told("1", "board-a");
+    assert!(told.contains("verified: restored into a scratch database"), "{told}");
+    let keys = copy_of(&foglet, "board-a", "foglet-host-keys", ".tgz");
+    assert_eq!(fs::metadata(&keys).expect("there").permissions().mode() & 0o777, 0o600);
+    let back = foglet.fleet.lab.path("back");
+    fs::create_dir(&back).expect("made");
+    run(Command::new("tar").arg("-xpzf").arg(&keys).arg("-C").arg(&back));
+    let fingerprint = |key: &Path| {
+        let output = Command::new("ssh-keygen").args(["-lf"]).arg(key).output().expect("it runs").stdout;
+        String::from_utf8(output).expect("text").split(' ').nth(1).expect("a fingerprint").to_owned()
+    };
+    let key = "ssh/ssh_host_ed25519_key";
+    assert_eq!(fingerprint(&back.join(key)), fingerprint(&foglet.fly.folder("board-a").join("data").join(key)));
+    assert_eq!(fs::metadata(back.join(key)).expect("there").permissions().mode() & 0o777, 0o600);
+
+    // The token was needed for every call, and stands nowhere.
+    let calls = fs::read_to_string(foglet.fly.folder("board-a").join("calls")).expect("there");
+    let mut search = Command::new("grep");
+    let kept = search
+        .args(["-ral", "-e", TOKEN, "-e", "pw-of-the-test", ".longshore"])
+        .current_dir(foglet.fleet.project())
+        .output();
+    let kept = String::from_utf8(kept.expect("it runs").stdout).expect("text");
+    assert!(!calls.contains(TOKEN) && kept.is_empty() && !told.contains(TOKEN), "{kept}");
+}
+
+#[test]
+fn g_17_g_18_g_19_g_20_g_21_g_22_g_23_g_24_g_25_g_26_a_bad_release_is_found_out_and_the_image_of_before_deployed() {
+    let boards = [
+        ("board-dead", Login::Dead, "", "People can log in by SSH"),
+        ("board-key", Login::OtherKey, "", "host key"),
+        ("board-silent", Login::NoScreen, "", "People can log in by SSH"),
+        (
+            "board-log",
+            Login::Good,
+            "0.2.1:logs ** (Ecto.MigrationError) cannot\n0.2.1:logs ** (DBConnection.ConnectionError) tcp connect\n\
+             0.2.1:logs environment variable SECRET_KEY_BASE is missing.\n0.2.1:logs ssh-keygen failed (exit 1) generating",
+            "in the log: migration repo environment host-keys",
+        ),
+        ("board-mail", Login::Good, "0.2.1:logs ** (Swoosh.DeliveryError) no relay", "Swoosh.DeliveryError"),
+        ("board-restarts", Login::Good, "0.2.1:restarts", "The machines stay up"),
+        ("board-unhealthy", Login::Good, "0.2.1:unhealthy", "timeout reached waiting for health checks"),
+    ];
+    let wanted: Vec<_> = boards.iter().map(|(board, login, _, _)| (*board, *login)).collect();
+    let Some(foglet) = Foglet::with(&wanted) else { return };
+    for (board, _, faults, _) in boards {
+        foglet.fly.fault(board, faults);
+    }
+    // Of two boards that say so in the log one sends mail; to the other it is nothing.
+    let inventory = fs::read_to_string(foglet.fleet.project().join("inventory/fleet.toml")).expect("there");
+    let with_mail = inventory
+        .replace("[hosts.board-mail.vars]\n", "[hosts.board-mail.vars]\nemail = true\nmail-env = [\"PORT\"]\n");
+    foglet.fleet.write("inventory/fleet.toml", &with_mail);
+    foglet.fly.fault("board-log", &format!("{}\n0.2.1:logs ** (Swoosh.DeliveryError) no relay", boards[3].2));
+    let ran = foglet.upgrade("0.2.1");
+    assert_ne!(ran.code, Some(0), "{ran}");
+    let outcomes = foglet.outcomes();
+    for (board, _, _, cause) in boards {
+        assert_eq!(outcomes[board], "undone", "{board}: {ran}");
+        let told = foglet.told("1", board);
+        assert!(told.contains(cause), "{board} does not say {cause}: {told}");
+        assert_eq!(foglet.fly.runs(board), "0.2.0", "{board}: {ran}");
+        // Back to what was recorded, by its digest, and its migrations are not run again.
+        let back = format!(
+            "deploy -a {board} -c fly.toml --image registry.fly.io/{board}:0.2.0@sha256:020020020020020020020020 --yes --skip-release-command --wait-timeout 10m"
+        );
+        assert_eq!(deploys(&foglet.fly.changes(board)).last(), Some(&back.as_str()), "{board}: {ran}");
+        assert_eq!(foglet.sql(board, "select count(*) from schema_migrations, posts"), "1");
+    }
+    assert!(!foglet.told("1", "board-log").contains("Swoosh"));
+}
+
+#[test]
+fn g_01_g_05_g_06_g_07_g_08_g_15_what_must_be_there_before_is_asked_for_and_nothing_is_deployed_without_it() {
+    let boards = [
+        ("board-secrets", "not in place: DATABASE_URL (Staged) SECRET_KEY_BASE (missing) SMTP_HOST (missing)"),
+        ("board-mounts", "the volume is called data, fly.toml says nothing"),
+        ("board-volume", "the volume is called data, fly.toml says board_data"),
+        ("board-place", "the volume is at /data, fly.toml says /srv"),
+        ("board-loose", "volume vol_1 is not attached to machine m1"),
+        ("board-command", "fly.toml has the release command: bin/migrate"),
+        ("board-copies", "Copies can be written: fail"),
+        ("board-keys", "there is no host key in it"),
+    ];
+    let Some(foglet) = Foglet::with(&boards.map(|(board, _)| (board, Login::Good))) else { return };
+    let folder = |board: &str| foglet.fly.folder(board);
+    foglet.fly.change("board-secrets", |state| {
+        state["secrets"][0]["status"] = "Staged".into();
+        drop(state["secrets"].as_array_mut().expect("a list").pop());
+    });
+    let inventory = fs::read_to_string(foglet.fleet.project().join("inventory/fleet.toml")).expect("there");
+    let with_mail = inventory.replace("[hosts.board-secrets.vars]\n", "[hosts.board-secrets.vars]\nemail = true\n");
+    foglet.fleet.write("inventory/fleet.toml", &with_mail);
+    toml(&folder("board-mounts"), "board-mounts", COMMAND, "");
+    toml(&folder("board-volume"), "board-volume", COMMAND, &MOUNTS.replace("\"data\"", "\"board_data\""));
+    toml(&folder("board-place"), "board-place", COMMAND, &MOUNTS.replace("/data", "/srv"));
+    foglet.fly.change("board-loose", |state| state["volumes"][0]["attached_machine_id"] = serde_json::Value::Null);
+    toml(&folder("board-command"), "board-command", "release_command = \"bin/migrate\"", MOUNTS);
+    fs::remove_dir(folder("board-copies").join("backups")).expect("empty");
+    fs::write(folder("board-copies").join("backups"), "a file").expect("written");
+    fs::remove_file(folder("board-keys").join("data/ssh/ssh_host_ed25519_key")).expect("removed");
+    let ran = foglet.upgrade("0.3.0").expect_code(1);
+    let outcomes = foglet.outcomes();
+    for (board, cause) in boards {
+        let told = foglet.told("1", board);
+        assert!(told.contains(cause), "{board} does not say {cause}: {told}");
+        let expected = match board {
+            "board-keys" => "failed undone unchanged",
+            _ => "parked",
+        };
+        assert!(expected.contains(&outcomes[board]), "{board} is {}: {ran}", outcomes[board]);
+        assert_eq!(deploys(&foglet.fly.changes(board)), [""; 0], "{board}: {ran}");
+        assert_eq!(foglet.sql(board, "select max(version) from schema_migrations"), OLD, "{board}");
+    }
+}
+
+#[test]
+fn g_02_g_15_g_27_g_29_g_32_g_33_g_34_g_35_g_36_g_38_a_release_command_that_fails_leaves_the_machines_and_a_moved_schema_is_held()
+ {
+    let boards = ["board-fails", "board-code", "board-data"];
+    let Some(foglet) = Foglet::with(&boards.map(|board| (board, Login::Good))) else { return };
+    // One does not migrate at all; the others migrate, and their seeds fail after that.
+    fs::write(foglet.fly.folder("board-fails").join("migrations-fail"), "").expect("written");
+    fs::write(foglet.fly.folder("board-code").join("seeds-for-tests"), "").expect("written");
+    fs::write(foglet.fly.folder("board-data").join("seeds-fail"), "").expect("written");
+    let ran = foglet.upgrade("0.3.0").expect_code(3);
+    let outcomes = foglet.outcomes();
+    assert_eq!(
+        ["board-fails", "board-code", "board-data"].map(|board| outcomes[board].as_str()),
+        ["undone", "held", "held"],
+        "{ran}"
+    );
+
+    // Nothing moved: the machine was never touched, and nothing had to be deployed back.
+    assert!(foglet.told("1", "board-fails").contains("release command failed - aborting deployment"));
+    assert_eq!(
+        (foglet.fly.runs("board-fails").as_str(), deploys(&foglet.fly.changes("board-fails")).len()),
+        ("0.2.0", 1)
+    );
+    assert_eq!(foglet.fly.state("board-fails")["machines"][0]["version"], 1);
+
+    for board in ["board-code", "board-data"] {
+        // Traffic is kept off it and it is stopped, in this order, and only then evidence is kept; nothing is restored.
+        let changes = foglet.fly.changes(board);
+        let last: Vec<_> = changes.iter().rev().take(2).rev().map(String::as_str).collect();
+        assert_eq!(last, [format!("machine cordon -a {board} m1"), format!("machine stop -a {board} m1")], "{ran}");
+        let evidence = fs::read_dir(foglet.fly.folder(board).join("backups")).expect("there").flatten();
+        let evidence = evidence.map(|entry| entry.path()).find(|path| path.is_dir()).expect("an incident");
+        let dump = Command::new(foglet.postgres.bin.join("pg_restore"))
+            .arg("-f")
+            .arg("-")
+            .arg(evidence.join("database.dump"))
+            .output();
+        assert!(
+            String::from_utf8(dump.expect("it runs").stdout).expect("text").contains(NEW),
+            "the dump is of now: {ran}"
+        );
+        assert!(["log", "machines.json", "releases.json"].iter().all(|file| evidence.join(file).exists()));
+        assert_eq!(foglet.sql(board, "select max(version) from schema_migrations"), NEW);
+    }
+    assert!(foglet.told("1", "board-code").contains("for tests: qa-bot"), "{ran}");
+
+    // One goes back by code alone: a person said so, and no migration is run with the old image.
+    let ran = foglet.longshore(["resume", "--as", "code-rollback", "--host", "board-code"]).run();
+    assert_eq!(foglet.fly.runs("board-code"), "0.2.0", "{ran}");
+    assert!(
+        deploys(&foglet.fly.changes("board-code")).last().expect("a deployment").contains("--skip-release-command"),
+        "{ran}"
+    );
+    assert_eq!(foglet.sql("board-code", "select max(version) from schema_migrations"), NEW);
+
+    // The other with its data: never without a word for this very backup, which says what would be lost.
+    foglet.sql("board-data", "insert into posts values (2, 'of today', '2026-11-21 18:30:00')");
+    let restore = ["resume", "--as", "restore", "--host", "board-data"];
+    let ran = foglet.longshore(restore).run().expect_code(6);
+    let ran = ran
+        .tells("newest data on the host: 2026-11-20 09:00:00")
+        .tells(" ago")
+        .tells("lost: everything that was written on board-data since");
+    assert_eq!(foglet.sql("board-data", "select count(*) from posts"), "2");
+    let file = approval(&foglet, &ran, "board-data");
+    let ran = foglet.longshore(restore.into_iter().chain(["--approvals", &file])).run();
+    assert_eq!(
+        foglet.sql("board-data", "select count(*) || ' ' || (select max(version) from schema_migrations) from posts"),
+        format!("1 {OLD}"),
+        "{ran}"
+    );
+    assert_eq!(foglet.fly.runs("board-data"), "0.2.0", "{ran}");
+    // Nothing good was overwritten.
+    let kept = foglet.postgres.sql("postgres", "select datname from pg_database where datname like 'board_data_pre_%'");
+    assert_eq!(foglet.postgres.sql(&kept, "select count(*) from posts"), "2", "{ran}");
+}
+
+#[test]
+fn g_28_g_31_a_schema_is_rolled_back_only_to_a_chosen_version_on_somebodys_word() {
+    let Some(foglet) = Foglet::with(&[("board-a", Login::Good)]) else { return };
+    foglet.upgrade("0.3.0").expect_code(0);
+    // What the release can do to its schema, in its machine; it knows one sentence.
+    let release = foglet.fly.folder("board-a").join("data/foglet_bbs");
+    let text = RELEASE
+        .split("case $2")
+        .next()
+        .expect("its beginning")
+        .replace("BIN", &foglet.postgres.bin.display().to_string());
+    let text =
+        text.replace("SOCKET", &foglet.postgres.folder.path().display().to_string()).replace("DATABASE", "board_a");
+    let text = text.replace("tag=${1##*:}\n", "")
+        + "[ \"$*\" = \"eval FogletBbs.Release.rollback(FogletBbs.Repo, 20260512100000)\" ] || { echo \"unknown: $*\" >&2; exit 64; }\n\
+           sql 'begin; alter table posts drop topic; delete from schema_migrations where version = 20260512100000; commit'\n";
+    fs::write(&release, text).expect("written");
+    fs::set_permissions(&release, fs::Permissions::from_mode(0o755)).expect("may be run");
+    let profiles = foglet.fleet.project().join("inventory/foglet-profiles.toml");
+    let text = fs::read_to_string(&profiles).expect("there");
+    fs::write(&profiles, text.replace("-C \"bin/foglet_bbs eval", "-C \"/data/foglet_bbs eval")).expect("written");
+    let head = || foglet.sql("board-a", "select max(version) from schema_migrations");
+
+    // Nobody at a terminal and no word in a file: the default is no, whatever `--yes` says.
+    let choose = |version: &str| {
+        let text =
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks/foglet-schema-rollback.toml"))
+                .expect("there");
+        foglet.fleet.write(
+            "playbooks/foglet-schema-rollback.toml",
+            &text.replace("schema-version = \"\"", &format!("schema-version = \"{version}\"")),
+        );
+    };
+    choose(NEW);
+    let apply = ["apply", "foglet-schema-rollback", "--yes"];
+    let ran = foglet.longshore(apply).run().expect_code(6);
+    assert_eq!(head(), NEW, "{ran}");
+    let step = "Roll the schema back, the chosen migration included";
+    let text =
+        format!("[[approve]]\nhost = \"board-a\"\naction = \"irreversible\"\nsteps = [\"{step}\"]\nby = \"anna\"\n");
+    let file = foglet.fleet.write("approvals.toml", &text).to_string_lossy().into_owned();
+    // With the word, but without a version, or with one that is not there, nothing is done either.
+    for (version, cause) in [("", "choose the migration"), ("20990101000000", "that migration is not applied here")] {
+        choose(version);
+        let ran = foglet.longshore(apply.into_iter().chain(["--approvals", &file])).run().expect_code(1);
+        assert!(flat(&ran.out).contains(cause) && head() == NEW, "{ran}");
+    }
+    choose(NEW);
+    let ran = foglet.longshore(apply.into_iter().chain(["--approvals", &file])).run().expect_code(0);
+    assert_eq!(head(), OLD, "{ran}");
+}
