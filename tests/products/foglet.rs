@@ -67,7 +67,7 @@ impl Foglet {
         let screens = ["echo 'Welcome to Foglet'; sleep 5", "echo 'Welcome to Foglet'; sleep 5", "sleep 5"].map(board);
         let at = |board: &Sshd| Behind::Server(format!("{}:{}", board.address, board.port));
         let [good, other, silent] = &screens;
-        let mut inventory = format!("[defaults]\nprofile = \"foglet-fly\"\n[groups.foglet]\nhosts = [\"board-*\"]\n");
+        let mut inventory = "[defaults]\nprofile = \"foglet-fly\"\n[groups.foglet]\nhosts = [\"board-*\"]\n".to_owned();
         for (name, login) in boards {
             let folder = fly.app(name, "0.2.0", &["0.2.0", "0.2.1", "0.3.0"], &SECRETS);
             toml(&folder, name, COMMAND, MOUNTS);
@@ -279,7 +279,7 @@ fn g_01_g_05_g_06_g_07_g_08_g_15_what_must_be_there_before_is_asked_for_and_noth
         ("board-mounts", "the volume is called data, fly.toml says nothing"),
         ("board-volume", "the volume is called data, fly.toml says board_data"),
         ("board-place", "the volume is at /data, fly.toml says /srv"),
-        ("board-loose", "volume vol_1 is not attached to machine m1"),
+        ("board-loose", "not attached: vol_1"),
         ("board-command", "fly.toml has the release command: bin/migrate"),
         ("board-copies", "Copies can be written: fail"),
         ("board-keys", "there is no host key in it"),

@@ -22,3 +22,4 @@ mod notices;
 mod postgres;
 mod svrunner;
 mod tessallite;
+mod svrunner_fly;

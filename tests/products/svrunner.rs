@@ -27,7 +27,7 @@ const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 const SERVER: &str = include_str!("stand_ins/svrunner.py");
 const UNIT: &str = "svrunner.service";
 /// As `spot-password` and `session-key`: nobody may ever see them.
-const PASSWORD: &str = "ada-knows-it";
+pub const PASSWORD: &str = "ada-knows-it";
 const KEY: &str = "the-key-of-sessions";
 
 /// Hosts with `SVRunner` 2.0.0, and the repository's own role, profile and playbook.
@@ -174,7 +174,7 @@ impl SvRunner {
 }
 
 /// A release as it is built: the server and what it is.
-fn release(folder: &Path, version: &str, schema: u32) {
+pub fn release(folder: &Path, version: &str, schema: u32) {
     fs::create_dir_all(folder).expect("made");
     fs::write(folder.join("server.py"), SERVER).expect("written");
     fs::write(folder.join("release.json"), format!("{{\"version\": \"{version}\", \"schema\": {schema}}}"))
@@ -182,7 +182,7 @@ fn release(folder: &Path, version: &str, schema: u32) {
 }
 
 /// Installs 2.0.0 with its data below a home.
-fn install(home: &Path, port: u16, behaviour: &str) {
+pub fn install(home: &Path, port: u16, behaviour: &str) {
     let path = home.join("srv");
     let files = path.join("shared/files");
     for folder in ["assets/icons", "logs"] {

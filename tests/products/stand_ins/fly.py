@@ -4,7 +4,7 @@
 
 `PLACE/APP` is the folder of an app. Its `state.json` has `token` (or nothing), `app`, `images`, `machines`, `volumes`, `releases`, `secrets`, `logs`. What goes
 wrong stands in its `faults`, a word a line: `deploy`, `snapshots`, `TAG:FAULT` for an image (`crashes`, `unhealthy`,
-`restarts`, `logs LINE`). The release command of fly.toml is run as its `release IMAGE COMMAND`; `running` has the tag
+`restarts`, `new-volume`, `logs LINE`). The release command of fly.toml is run as its `release IMAGE COMMAND`; `running` has the tag
 of the machine that runs, or nothing. Each call is noted in `calls`.
 """
 import fcntl
@@ -112,8 +112,9 @@ def deploy(words):
             die("release command failed - aborting deployment. error release_command machine exited with non-zero status of 1")
     for one in state["machines"]:
         if mounts:
-            have = [v for v in state["volumes"] if v["name"] == mounts["source"]]
+            have = [v for v in state["volumes"] if v["name"] == mounts["source"] and f"{tag}:new-volume" not in faults]
             if not have:
+                # What is asked for and not there is made, empty, and takes the place of the old one.
                 have = [{"id": f"vol_{len(state['volumes']) + 1}", "name": mounts["source"], "state": "created", "size_gb": 1,
                          "region": "ams", "attached_machine_id": one["id"], "snapshots": []}]
                 state["volumes"] += have
