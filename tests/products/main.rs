@@ -21,5 +21,5 @@ mod foglet;
 mod notices;
 mod postgres;
 mod svrunner;
-mod tessallite;
 mod svrunner_fly;
+mod tessallite;
