@@ -178,7 +178,10 @@ pub(super) async fn unlock(args: &UnlockArgs, global: &Global, screen: &Screen) 
     let ran = workshop.run("null", about, |means| engine::unlock(plan, host.clone(), users, reason, means)).await?;
     let state = &ran.state.hosts[&host];
     match (state.facts.get("unlocked"), &state.failure) {
-        (Some(whose), _) => screen.say(&format!("{host}: the lease of {whose} was taken away")),
+        (Some(whose), _) => {
+            let whose = whose.strip_suffix(&format!(": {}", args.reason)).unwrap_or(whose);
+            screen.say(&format!("{host}: the lease of {whose} was taken away"));
+        }
         (None, Some(failure)) => return Err(CliError::Failed(failure.clone())),
         (None, None) => screen.say(&format!("{host}: nobody held a lease")),
     }

@@ -131,11 +131,15 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
     // A run whose hosts all ended may still owe its last soak, and its end.
     let owes = opened.state.waves.iter().any(|wave| wave.started.is_some() && wave.ended.is_none());
     if hosts.is_empty() && opened.state.ended.is_some() && !owes {
-        screen.say(&format!(
-            "run {}: nothing is left to do; `longshore retry` takes failed hosts again",
-            opened.record.number
-        ));
-        return Ok(opened.state.exit_code());
+        let (number, exit) = (opened.record.number, opened.state.exit_code());
+        match exit {
+            ExitCode::Good => screen.say(&format!("run {number}: nothing is left to do")),
+            // Said with `--quiet`, too: it is the whole answer.
+            _ => screen.tell(&format!(
+                "run {number}: nothing of it goes on by itself; `longshore status {number}` says how its hosts stand and what to type"
+            )),
+        }
+        return Ok(exit);
     }
     opened.go_on(hosts, "resume", &args.approvals, args.windows.windows()?, screen).await
 }
@@ -173,7 +177,8 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) ->
     let mut seen = std::collections::BTreeSet::new();
     hosts.retain(|host| seen.insert(host.clone()));
     if hosts.is_empty() {
-        screen.say(&format!("run {}: no host is such", opened.record.number));
+        let number = opened.record.number;
+        screen.tell(&format!("run {number} has no such host; `longshore status {number}` says how each stands"));
         return Ok(opened.state.exit_code());
     }
     opened.go_on(hosts, "retry", &args.approvals, args.windows.windows()?, screen).await

@@ -333,6 +333,8 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Nobody has it now: a person took it from us.
+            Self::Fenced { run, .. } if run == "-" => f.write_str("the lease was taken away by `longshore unlock`"),
             Self::Fenced { run, token } => write!(f, "the lease went to run {run} (token {token})"),
             Self::Claimed => f.write_str("this attempt was started before"),
             Self::EarlierOpen => f.write_str("an earlier attempt began and has no result"),

@@ -77,9 +77,9 @@ impl DurableError {
     /// What to do next, where it can be said.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Stuck { path } => {
-                Some(format!("on the host, `fuser -v {path}` shows the process; end it or let it go on, then `resume`"))
-            }
+            Self::Stuck { path } => Some(format!(
+                "on the host, `fuser -v {path}` shows the process; end it or let it go on, then `longshore retry --failed`"
+            )),
             Self::NoSpace { path } => {
                 Some(format!("nothing was started: make room on the disk of `{path}` on the host"))
             }
@@ -94,7 +94,9 @@ impl DurableError {
                 Some(format!("look at the disk that holds `{path}` before anything else is started"))
             }
             Self::Damaged { path } => Some(format!("look at `{path}` and at the disk that holds it")),
-            Self::StillRuns { .. } => Some("wait for it to end, or end it on the host, then `resume`".to_owned()),
+            Self::StillRuns { .. } => {
+                Some("wait for it to end, or end it on the host, then `longshore resume`".to_owned())
+            }
             _ => None,
         }
     }
@@ -115,13 +117,21 @@ pub enum LeaseError {
         running: bool,
     },
     /// The token is not ours any more.
-    #[error("the lease on this host went to run {run} of {owner} (token {token})")]
+    #[error("{}", lost(run, owner, *token))]
     Lost { run: String, owner: String, token: u64 },
     /// The host came to its end in this run, which the caller does not know.
     #[error("the host says that it came to its end in this run ({outcome}), and the ledger does not know of it")]
     Ended { outcome: HostOutcome },
     #[error(transparent)]
     Durable(#[from] DurableError),
+}
+
+fn lost(run: &str, owner: &str, token: u64) -> String {
+    if run == "-" {
+        // Nobody has it now: a person took it from us.
+        return "the lease on this host was taken away by `longshore unlock`".to_owned();
+    }
+    format!("the lease on this host went to run {run} of {owner} (token {token})")
 }
 
 fn since(age: Option<Duration>) -> String {
@@ -139,17 +149,21 @@ impl LeaseError {
 
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::HeldBy { running: true, run, .. } => {
-                Some(format!("a step of run {run} is running; wait for it, or stop that run with `longshore abort`"))
-            }
+            Self::HeldBy { running: true, run, .. } => Some(format!(
+                "a step of run {run} is running; wait for it, or stop that run with `longshore abort`; then `longshore retry --refused`"
+            )),
             Self::HeldBy { free_in, .. } => Some(format!(
-                "it is free in {} unless its owner renews it; `longshore unlock` takes it earlier, with a reason",
+                "it is free in {} unless its owner renews it; then `longshore retry --refused`. If that run is gone for good, \
+                 `longshore unlock HOST --reason TEXT` takes the host earlier",
                 Span(Duration::from_secs(free_in.as_secs()))
             )),
             Self::Ended { .. } => {
                 Some("the ledger lost its latest events; `longshore history show` has what is left of them".to_owned())
             }
-            Self::Lost { .. } => Some("another controller works on this host; nothing of ours can start".to_owned()),
+            Self::Lost { .. } => Some(
+                "nothing more of this run can start there; see who works on the host, then `longshore retry --refused` goes on"
+                    .to_owned(),
+            ),
             Self::Durable(error) => error.hint(),
         }
     }

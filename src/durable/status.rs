@@ -117,11 +117,12 @@ pub(super) fn refusal(word: &str, fence: Option<(String, u64)>) -> Option<Refusa
         }
         "claimed" => Refusal::Claimed,
         "earlier-open" => Refusal::EarlierOpen,
-        "still-runs" | "lingering" => Refusal::StillRuns,
+        "still-runs" => Refusal::StillRuns,
         "nospace" => Refusal::NoSpace,
         "nosync" => Refusal::NoSync,
         "stuck" => Refusal::Stuck,
-        "failed" => Refusal::EarlierStep,
+        // What lingers is the step before it.
+        "failed" | "lingering" => Refusal::EarlierStep,
         "stopped" => Refusal::Stopped,
         "keep-gone" => Refusal::KeepGone,
         "unhooked" => Refusal::NoHook,

@@ -165,6 +165,9 @@ pub enum Happening {
     /// The host failed after its data was changed, and what the role prepared for that begins.
     IncidentStarted {
         failure: Failure,
+        /// There is nothing that a restore could put back: no verified backup of the run, or no word of the role on how.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        no_restore: bool,
     },
     /// A person chose how the held host goes on.
     WayChosen {

@@ -82,7 +82,10 @@ impl LedgerError {
             Self::Database(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
                 Some("make room on this machine's disk; nothing was begun".to_owned())
             }
-            Self::Io { .. } | Self::Database(_) | Self::Closed | Self::Running(_) => None,
+            Self::Running(number) => Some(format!(
+                "`longshore status {number}` shows it from here, and `pause`, `promote` and `abort` steer it"
+            )),
+            Self::Io { .. } | Self::Database(_) | Self::Closed => None,
         }
     }
 }

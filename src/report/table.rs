@@ -229,7 +229,8 @@ fn brief_cause(name: &HostName, host: &HostState) -> Option<String> {
     brief.map(|cause| line(&without_name(&cause, name), LONGEST_CAUSE))
 }
 
-/// Puts `the host` where a text names it: beside its name, and so that the same trouble reads the same.
+/// Puts `the host` where a text names it: beside its name, and so that the same trouble reads the same. A path keeps it:
+/// somebody may want to go there.
 pub(super) fn without_name(text: &str, name: &HostName) -> String {
     let name = name.as_str();
     let is_part = |c: char| c.is_alphanumeric() || "-_.".contains(c);
@@ -237,7 +238,9 @@ pub(super) fn without_name(text: &str, name: &HostName) -> String {
     let mut rest = text;
     while let Some(at) = rest.find(name) {
         let (before, after) = (&rest[..at], &rest[at + name.len()..]);
-        let alone = !before.ends_with(is_part) && !after.starts_with(is_part);
+        let is_address = before.ends_with("//");
+        let in_path = !is_address && (before.ends_with('/') || after.starts_with('/'));
+        let alone = !in_path && !before.ends_with(is_part) && !after.starts_with(is_part);
         let (before, after) = match (before.strip_suffix('`'), after.strip_prefix('`')) {
             (Some(before), Some(after)) => (before, after),
             _ => (before, after),

@@ -45,6 +45,7 @@ fn the_results_fold_what_is_alike_and_end_with_the_worst() {
     error: `eu-[1,2]` could not be reached
       cause: no connection to eu.example.org:22
       cause: connection refused
+      nothing was begun on it
 
     error: `web-5` failed and was taken back to where it was
       cause: step `Switch` failed
@@ -89,6 +90,7 @@ fn the_results_fold_what_is_alike_and_end_with_the_worst() {
     error: `eu-[1,2]` could not be reached
       cause: no connection to eu.example.org:22
       cause: connection refused
+      nothing was begun on it
 
     error: `web-5` failed and was taken back to where it was
       cause: step `Switch` failed

@@ -33,7 +33,7 @@ pub(super) fn trouble(state: &RunState, number: Option<RunNumber>, page: &Page) 
     let mut troubles: Troubles<'_> = IndexMap::new();
     for (name, host) in &state.hosts {
         let Some(outcome) = host.outcome.filter(|outcome| is_trouble(*outcome)) else { continue };
-        let told = tell(name, host, outcome, state.purpose != "look");
+        let told = tell(name, host, outcome, &state.purpose);
         if !told.is_empty() {
             troubles.entry((severity(host.outcome), told)).or_default().push((name, host));
         }
@@ -66,7 +66,10 @@ pub(super) fn trouble(state: &RunState, number: Option<RunNumber>, page: &Page) 
         }
         if let Some(hint) = failure.and_then(|failure| failure.hint.as_deref()) {
             // The same advice for several hosts is given once, with all their names.
-            let advice = line(hint, LONGEST).replace(&format!("`{first}`"), "`HOST`");
+            let mut advice = line(hint, LONGEST).replace(&format!("`{first}`"), "`HOST`");
+            if let (Some(run), Some(number)) = (&state.run, number) {
+                advice = advice.replace(run.as_str(), &number.to_string());
+            }
             advised.entry(advice).or_default().extend(&names);
         }
         // Nothing more than the cause was heard of a host on which nothing ran.
@@ -131,11 +134,13 @@ fn ways_on(state: &RunState, number: RunNumber) -> Vec<String> {
     if any(&|outcome| matches!(outcome, Some(Failed | Undone | Parked))) {
         ways.push(format!("once mended, `longshore retry {number} --failed` takes them through the plan again"));
     }
+    // One whose state is lost, or that refuses steps, has a way of its own, which its hint says.
+    let chooses = |host: &HostState| {
+        let class = host.failure.as_ref().map(|failure| failure.class);
+        host.outcome == Some(HostOutcome::Held) && !matches!(class, Some(FailureClass::Unknown | FailureClass::Refused))
+    };
     let held = |after_data: bool| {
-        let held = state
-            .hosts
-            .iter()
-            .filter(move |(_, host)| host.outcome == Some(HostOutcome::Held) && (host.incidents > 0) == after_data);
+        let held = state.hosts.iter().filter(move |(_, host)| chooses(host) && (host.incidents > 0) == after_data);
         held.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
     };
     for after_data in [true, false] {
@@ -165,12 +170,13 @@ fn ways_on(state: &RunState, number: RunNumber) -> Vec<String> {
     ways
 }
 
-/// Whether the run left a verified backup of the host.
+/// Whether the run left a verified backup of the host that its role could put back.
 fn has_backup(host: &HostState) -> bool {
-    host.steps.values().any(|step| {
-        let is_good = step.outcome.as_ref().is_some_and(crate::model::StepOutcome::is_good);
-        is_good && step.receipt.get("verified").is_some_and(|how| !how.trim().is_empty())
-    })
+    !host.no_restore
+        && host.steps.values().any(|step| {
+            let is_good = step.outcome.as_ref().is_some_and(crate::model::StepOutcome::is_good);
+            is_good && step.receipt.get("verified").is_some_and(|how| !how.trim().is_empty())
+        })
 }
 
 fn is_trouble(outcome: HostOutcome) -> bool {
@@ -210,7 +216,7 @@ fn saying(outcome: HostOutcome, in_a_step: bool, hosts: usize) -> &'static str {
 }
 
 /// The causes, what was taken back and what was not. Hosts with the same answer are told together.
-fn tell(name: &HostName, host: &HostState, outcome: HostOutcome, has_acted: bool) -> Vec<String> {
+fn tell(name: &HostName, host: &HostState, outcome: HostOutcome, purpose: &str) -> Vec<String> {
     let causes = |failure: &Failure| -> Vec<String> {
         let same = |text: &str| without_name(&line(text, LONGEST), name);
         std::iter::once(&failure.message)
@@ -222,12 +228,19 @@ fn tell(name: &HostName, host: &HostState, outcome: HostOutcome, has_acted: bool
     if let Some(failure) = &host.failure {
         let last = causes(failure);
         // What was tried again and failed for the same is told once.
-        if !last.iter().all(|cause| told.contains(cause)) {
+        if last.starts_with(&told) {
+            told = last;
+        } else if !last.iter().all(|cause| told.contains(cause)) {
             told.extend(last);
         }
     }
     if let Some(bad) = host.health().and_then(|health| health.first_bad) {
-        told.push(format!("check: {}: {} ({})", line(&bad.name, LONGEST), bad.verdict, line(&bad.seen, LONGEST)));
+        let (check, seen) = (line(&bad.name, LONGEST), line(&bad.seen, LONGEST));
+        let is_told =
+            |cause: &String| cause.contains(&format!("`{check}`")) && cause.contains(&without_name(&seen, name));
+        if !told.iter().any(is_told) {
+            told.push(format!("check: {check}: {} ({seen})", bad.verdict));
+        }
     }
     let undone: Vec<_> = host
         .steps
@@ -268,9 +281,21 @@ fn tell(name: &HostName, host: &HostState, outcome: HostOutcome, has_acted: bool
     if !half.is_empty() && outcome != HostOutcome::Undone {
         parts.push(format!("may have half happened: {}", half.join(", ")));
     }
+    let is_rollout = !matches!(purpose, "check" | "exec" | "look");
+    let may_have_begun = !host.steps.is_empty() || host.segment.is_some();
+    if is_rollout
+        && !may_have_begun
+        && matches!(outcome, HostOutcome::Failed | HostOutcome::Refused | HostOutcome::Unreachable)
+    {
+        told.push("nothing was begun on it".to_owned());
+    }
     // Looking did nothing, whatever it found.
+    let has_acted = purpose != "look";
     if has_acted && !parts.is_empty() {
         told.push(parts.join(". "));
     }
     told
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,7 +144,7 @@ fn code_3_when_a_host_failed_after_its_point_of_no_return() {
       cause: step `Start` failed
       cause: it ended with status 7
       cause: data was changed by `Migrate`
-      cause: there is no verified backup of this run that a restore could put back
+      cause: nothing is put back: the role does not say how, in `[[restore]]`
       web-1 | no such column
       done: Migrate. may have half happened: Start
 
@@ -165,7 +165,7 @@ fn code_3_when_a_host_failed_after_its_point_of_no_return() {
     TIME web-1: step 1/2 Migrate: done in SPAN
     TIME web-1: step 2/2 Start: failed after SPAN: it ended with status 7
     TIME web-1: failed after data was changed: step `Start` failed; what the role prepared for that is done now
-    TIME web-1: held: step `Start` failed: it ended with status 7: data was changed by `Migrate`: there is no verified backup of this run that a restore could put back (took SPAN)
+    TIME web-1: held: step `Start` failed: it ended with status 7: data was changed by `Migrate`: nothing is put back: the role does not say how, in `[[restore]]` (took SPAN)
     TIME halted: 1 failed, and the budget allows none; no new hosts are begun
     -- exit code 3
     ");
@@ -194,7 +194,7 @@ fn code_4_when_some_hosts_cannot_be_reached_and_retry_takes_them_along() {
     lab.fault("web-2", Fault::RefuseConnect);
     lab.fault("web-3", Fault::RefuseConnect);
     let ran = lab.run(&["apply", playbook, "--yes", "--connect-timeout", "1s"]);
-    assert_snapshot!(ran.screen(), @r"
+    assert_snapshot!(ran.screen(), @"
     ╭───────┬────────┬─────────────┬───────┬──────────────────────────────────╮
     │ host  │ wave   │ result      │ steps │ cause                            │
     ├───────┼────────┼─────────────┼───────┼──────────────────────────────────┤
@@ -206,10 +206,12 @@ fn code_4_when_some_hosts_cannot_be_reached_and_retry_takes_them_along() {
     error: `web-2` could not be reached
       cause: no connection to 127.0.0.1:PORT
       cause: Connection refused (os error 111)
+      nothing was begun on it
 
     error: `web-3` could not be reached
       cause: no connection to 127.0.0.1:PORT
       cause: Connection refused (os error 111)
+      nothing was begun on it
 
     hint: check `address` and `port` of `web-[2,3]`, and that it is up
     hint: `longshore retry 0001 --unreached` tries the hosts again that could not be
@@ -276,7 +278,7 @@ fn code_6_when_a_host_has_moved_since_the_plan_was_made() {
     let lab = Lab::new(1, &[]);
     lab.run(&["plan", "upgrade", "-o", "plan.json", "--quiet"]).expect(0);
     lab.run(&["apply", "plan.json", "--quiet"]).expect(0);
-    assert_snapshot!(lab.run(&["apply", "plan.json"]).screen(), @r"
+    assert_snapshot!(lab.run(&["apply", "plan.json"]).screen(), @"
     ╭───────┬─────────┬───────┬─────────┬───────────────────────────────────────╮
     │ host  │ result  │ steps │ version │ cause                                 │
     ├───────┼─────────┼───────┼─────────┼───────────────────────────────────────┤
@@ -286,6 +288,7 @@ fn code_6_when_a_host_has_moved_since_the_plan_was_made() {
 
     error: `web-1` was refused
       cause: the host moved since the plan: it had 1.4.2, now it has 1.5.0
+      nothing was begun on it
 
     hint: make a new plan
 

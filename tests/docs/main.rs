@@ -7,6 +7,7 @@ mod commands;
 mod demo;
 mod examples;
 mod facts;
+mod faults;
 mod kept;
 mod links;
 mod markdown;

@@ -85,7 +85,8 @@ async fn r48_a_process_left_behind_holds_back_the_next_step() {
         let (first, second) = (format!("(sleep 6; echo late >>{trace}) & exit 0"), format!("echo next >>{trace}"));
         let (end, _) = play.run(&segment("s", [("leaves", first.as_str()), ("next", second.as_str())])).await;
         let lingering = Ending::Lingering { result: "rc.0".to_owned() };
-        let refused = Ending::NotStarted { refusal: Some(Refusal::StillRuns) };
+        // Nothing of the second is in doubt: its turn did not come.
+        let refused = Ending::NotStarted { refusal: Some(Refusal::EarlierStep) };
         assert_eq!(end.expect("followed"), [lingering, refused], "{shell:?}");
         assert_eq!(play.host.lines("trace"), Vec::<String>::new());
         // When it is gone the result counts.

@@ -161,7 +161,12 @@ fn r35_unlock_takes_the_leases_of_all_users_of_a_dead_run_or_while_a_step_runs_n
     fs::write(home.join("go"), "").expect("writable");
     appears("ended");
     let other = ["apply", "of-two", "--yes", "--limit", "web-1"];
-    fleet.longshore(other).run().expect_code(6).says("has this host").says("`longshore unlock` takes it earlier");
+    fleet
+        .longshore(other)
+        .run()
+        .expect_code(6)
+        .says("has this host")
+        .says("`longshore unlock HOST --reason TEXT` takes the host earlier");
     let ran = unlock().expect_code(0).tells(&format!("the lease of run {} of ", held[0])).tells("was taken away");
     assert_eq!(leases(), ["-", "-"], "{ran}");
     fleet.longshore(["history"]).run().expect_code(0).says("its laptop burnt");

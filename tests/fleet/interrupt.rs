@@ -96,7 +96,7 @@ fn two_interrupts_let_go_and_the_step_ends_by_itself() {
     // Somebody else is kept away while nobody has looked at it; the run itself takes it up again, and runs
     // nothing twice.
     let other = fleet.longshore(["apply", "slow", "--yes", "--limit", "web-01"]).run().expect_code(6);
-    other.says("has this host").says("`longshore unlock` takes it earlier");
+    other.says("has this host").says("`longshore unlock HOST --reason TEXT` takes the host earlier");
     let ran = fleet.longshore(["resume", "1"]).run().expect_code(0).says("2 done");
     for host in ["web-01", "web-02"] {
         assert_eq!(fleet.read(host, "trace"), "begun\nended\nsecond\n", "{ran}");

@@ -42,7 +42,8 @@ impl Turn<'_> {
         if self.past.as_ref().is_some_and(|past| past.incident_open) {
             self.take_up_aside(worker, link).await?;
         } else {
-            let what = Happening::IncidentStarted { failure: hidden(failure.clone(), &link.redactor) };
+            let failure = hidden(failure.clone(), &link.redactor);
+            let what = Happening::IncidentStarted { failure, no_restore: self.backup().is_none() };
             self.means.recorder.record(Some(&self.host), what).await?;
             // What stood here of an earlier incident says nothing of this one.
             self.aside.clear();
@@ -89,10 +90,16 @@ impl Turn<'_> {
     /// Says which backup a restore would put back.
     fn backup_in_words(&self) -> String {
         let Some((name, receipt, ended)) = self.backup() else {
-            return "there is no verified backup of this run that a restore could put back".to_owned();
+            let why = if self.of.recovery.restore.is_empty() {
+                "nothing is put back: the role does not say how, in `[[restore]]`"
+            } else {
+                "there is no verified backup of this run that a restore could put back"
+            };
+            return why.to_owned();
         };
-        let at = self.ended_at(ended);
-        let mut text = format!("the backup of this run: `{name}`, {at:.0}");
+        // The second is the ledger's to tell: an approval goes by it.
+        let at = self.ended_at(ended).strftime("%Y-%m-%dT%H:%MZ");
+        let mut text = format!("the backup of this run: `{name}`, {at}");
         if let Some(age) = self.age(ended) {
             let _ = write!(text, " ({} ago)", Span::seconds(age.as_secs()));
         }

@@ -24,7 +24,7 @@ use crate::{
     model::{Effect, Failure, FailureClass, HostOutcome, Receipt, StepOutcome},
     plan::PlannedStep,
     steps::{ControllerWork, HostProgram, Progress, Reach},
-    transport::{Stream, TransportError},
+    transport::{Status, Stream, TransportError},
 };
 
 /// Times that a file is gone on with after a lost link, and an attached step begun anew.
@@ -122,7 +122,7 @@ impl Worker {
                 let output = kept_lines(&end.ended.out, &end.ended.err, &link.redactor);
                 let ran = !end.unchanged && !end.cannot_tell;
                 let lingers =
-                    if ran { self.lingers(job, &end.ended.status.to_string(), &output, link).await? } else { None };
+                    if ran { self.lingers(job, &result_of(&end.ended.status), &output, link).await? } else { None };
                 let outcome = if let Some(lingers) = lingers {
                     lingers
                 } else if end.unchanged {
@@ -243,6 +243,14 @@ impl Worker {
                 (StepOutcome::Failed { failure }, Receipt::default())
             }
         })
+    }
+}
+
+/// A program's status as a host that can be durable would name its result.
+fn result_of(status: &Status) -> String {
+    match status {
+        Status::Exited(status) => format!("rc.{status}"),
+        Status::Signaled(signal) => format!("signal.{signal}"),
     }
 }
 

@@ -36,8 +36,15 @@ pub(in crate::engine) fn outcome(ending: &Ending, output: &[String]) -> Option<(
         }
         Ending::FoundNotDone => failed(FailureClass::Step, "it was found not done".to_owned()),
         Ending::Lingering { result } => {
-            let failure = Failure::new(FailureClass::Unknown, format!("it ended ({result}), but something it started still runs"))
-                .hint("look at the host's processes; say `nohup` and redirect output if the step means to leave something running")
+            let how = match result.split_once('.') {
+                Some(("rc", status)) => format!(" with status {status}"),
+                Some(("killed", "limit")) => " at its time limit".to_owned(),
+                Some(("killed", _)) => " when it was stopped".to_owned(),
+                _ => String::new(),
+            };
+            let failure = Failure::new(FailureClass::Unknown, format!("it ended{how}, but something it started still runs"))
+                .hint("look at the host's processes; once that has ended, `longshore retry --held` goes on with the step's result. A step that \
+                       means to leave something running says `nohup` and redirects its output")
                 .output(output.to_vec());
             Some((StepOutcome::Unknown { failure }, Start::Begun))
         }
@@ -67,6 +74,11 @@ pub(in crate::engine) fn outcome(ending: &Ending, output: &[String]) -> Option<(
                 Some(refusal) => {
                     let failure = Failure::new(FailureClass::Refused, format!("the host did not start it: {refusal}"));
                     let fenced = matches!(refusal, Refusal::Fenced { .. });
+                    let failure = if fenced {
+                        failure.hint("see who works on the host; then `longshore retry --refused` goes on where it was")
+                    } else {
+                        failure
+                    };
                     Some((StepOutcome::Failed { failure }, if fenced { Start::Fenced } else { Start::Never }))
                 }
             }

@@ -57,6 +57,8 @@ pub struct HostState {
     pub incident_open: bool,
     /// How many incidents there were.
     pub incidents: u32,
+    /// When the latest began there was nothing that a restore could put back.
+    pub no_restore: bool,
     /// How a person said that the held host goes on, until it came to an end that way.
     pub way: Option<Way>,
     pub approvals: Vec<Approval>,
@@ -237,6 +239,7 @@ impl HostState {
             incident: None,
             incident_open: false,
             incidents: 0,
+            no_restore: false,
             way: None,
             approvals: Vec::new(),
             unwound_for: None,
@@ -478,7 +481,10 @@ impl HostState {
                 self.ended = None;
                 self.activity = Activity::Unwinding;
             }
-            Happening::IncidentStarted { failure } => self.begin_incident(name, failure)?,
+            Happening::IncidentStarted { failure, no_restore } => {
+                self.begin_incident(name, failure)?;
+                self.no_restore = *no_restore;
+            }
             Happening::WayChosen { way, .. } => self.way = Some(*way),
             Happening::UndoStarted { step, .. } => {
                 // What an incident did is taken back on the way forward, too.

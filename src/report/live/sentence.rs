@@ -99,7 +99,7 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
             };
             format!("{} {}: {ended}", position(host, step), step_name(host, step))
         }
-        Happening::IncidentStarted { failure } => {
+        Happening::IncidentStarted { failure, .. } => {
             let what = page.paint(Tone::Bad, "failed after data was changed");
             format!("{what}: {}; what the role prepared for that is done now", line(&failure.message, LONGEST))
         }
