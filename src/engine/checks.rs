@@ -133,7 +133,12 @@ async fn attempt(
             () = means.control.asked_for(Stop::Detach) => break,
         }
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
-        probed = probe(check, &reach, check.timeout.0.min(left)).await;
+        let again = probe(check, &reach, check.timeout.0.min(left)).await;
+        if again.verdict == Verdict::Error && left < check.timeout.0 {
+            // It was cut short, and the one before it could say more.
+            break;
+        }
+        probed = again;
     }
     probed.seen = redactor.hide(&probed.seen);
     (probed, Span(Duration::from_millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX))))

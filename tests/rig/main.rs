@@ -11,4 +11,5 @@ mod controller;
 mod environment;
 mod flavours;
 mod rig;
+mod tessallite;
 mod upgrade;
