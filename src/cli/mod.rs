@@ -27,6 +27,7 @@ mod lint;
 mod open;
 mod plan;
 mod prefetch;
+mod profile;
 mod prompt;
 mod recover;
 mod resume;
@@ -153,6 +154,7 @@ enum Command {
     Close(close::Args),
     Exec(exec::Args),
     History(history::Args),
+    Profile(profile::Args),
     Schema(schema::Args),
     Demo(demo::Args),
     Lab(lab::Args),
@@ -200,6 +202,7 @@ pub fn main() -> process::ExitCode {
         Command::Close(args) => on_runtime(close::run(&args, &global, &screen)),
         Command::Exec(args) => on_runtime(exec::run(&args, &global, &screen)),
         Command::History(args) => history::run(&args, &global, &screen),
+        Command::Profile(args) => profile::run(&args, &screen),
         Command::Schema(args) => schema::run(&args, &screen),
         Command::Demo(args) => on_runtime(demo::run(&args, &global, &screen)),
         Command::Lab(args) => on_runtime(lab::run(&args, &global, &screen)),

@@ -48,6 +48,7 @@ fn the_first_page_names_every_command_and_every_exit_code() {
       close        Say what became of a step whose result nobody knows
       exec         Run one command on many hosts
       history      Show earlier runs
+      profile      Show the built-in profiles
       schema       Print the JSON Schema of a kind of document
       demo         Show an upgrade on an embedded fleet
       lab          Keep an embedded fleet running, to try playbooks against
