@@ -7,6 +7,7 @@ mod command;
 #[allow(dead_code, reason = "made for the fleets, which use all of it")]
 mod fleet;
 mod google;
+mod mixed;
 mod new_platform;
 #[path = "../ssh/people.rs"]
 #[allow(dead_code, reason = "made for the transport's tests, which use all of it")]

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -30,8 +30,8 @@ fn blocks() -> Vec<Block<'static>> {
     while let Some(line) = lines.next() {
         if let Some(info) = line.strip_prefix("```") {
             let text: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
-            let named = said.split('`').filter(|word| word.ends_with(".toml"));
-            all.push(Block { info, text: text.join("\n") + "\n", file: named.last() });
+            let is_document = |word: &&str| Path::new(word).extension().is_some_and(|extension| extension == "toml");
+            all.push(Block { info, text: text.join("\n") + "\n", file: said.split('`').rfind(is_document) });
             said = "";
         } else if !line.is_empty() {
             said = line;

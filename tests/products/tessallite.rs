@@ -115,7 +115,7 @@ const BACK: &str = "100 % 1.3.0 pinned;";
 
 /// T-02, T-13 to T-17, T-19, T-25, T-26.
 #[test]
-fn t_16_t_13_t_15_t_17_t_19_t_26_six_services_are_updated_in_their_order_each_proven_before_the_next() {
+fn t_13_t_15_t_16_t_17_t_19_t_25_t_26_six_services_are_updated_in_their_order_each_proven_before_the_next() {
     let Some(project) = Project::on(Gcloud::StandIn, &SERVICES) else { return };
     let serving_before = project.google.state();
     let ran = project.upgrade("1.4.0").expect_code(0);
