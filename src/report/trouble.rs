@@ -45,6 +45,7 @@ pub(super) fn trouble(state: &RunState, number: Option<RunNumber>, page: &Page) 
     let mut advised: IndexMap<String, Vec<&HostName>> = IndexMap::new();
     let mut heard: IndexSet<&HostName> = IndexSet::new();
     let left_out = troubles.len().saturating_sub(MOST);
+    let is_one_of_many = troubles.len() > 1;
     // The worst stand last, so it is the first that are left out.
     for ((_, told), hosts) in troubles.into_iter().skip(left_out) {
         let names: Vec<_> = hosts.iter().map(|(name, _)| *name).collect();
@@ -78,7 +79,12 @@ pub(super) fn trouble(state: &RunState, number: Option<RunNumber>, page: &Page) 
         }
     }
     for (advice, names) in advised {
-        hints.insert(advice.replace("`HOST`", &format!("`{}`", names_of(&names))));
+        let all = names_of(&names);
+        // Among several troubles, advice says whom it is for.
+        let says_whom =
+            !is_one_of_many || advice.contains("`HOST`") || names.iter().any(|name| advice.contains(name.as_str()));
+        let advice = advice.replace("`HOST`", &format!("`{all}`"));
+        hints.insert(if says_whom { advice } else { format!("{all}: {advice}") });
     }
     let rollout = !matches!(state.purpose.as_str(), "check" | "exec" | "look");
     if let Some(number) = number.filter(|_| rollout && state.ended.is_some()) {

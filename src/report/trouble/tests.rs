@@ -110,3 +110,21 @@ fn a_host_whose_state_is_lost_is_offered_no_way_that_would_send_it_more() {
     });
     assert!(text.contains("hint: nothing more is sent") && !text.contains("--as "), "{text}");
 }
+
+#[test]
+fn among_several_troubles_advice_says_whom_it_is_for() {
+    let mut story = Story::new("apply", "Upgrade", &[("all", &["web-1", "web-2", "web-3"])]);
+    story.say("", Happening::WaveStarted { wave: 0, name: "all".to_owned() });
+    for (name, hint) in [("web-1", "mend its disk"), ("web-2", "mend its clock"), ("web-3", "mend its clock")] {
+        story.begin(name, 0);
+        let failure = failed(FailureClass::Gate, &format!("it is not well: {hint}")).hint(hint);
+        story.finish(name, HostOutcome::Parked, Some(failure), None, None);
+    }
+    let text = trouble(&story.fold(), Some(RunNumber(42)), &Page::plain(200));
+    assert!(
+        text.contains("hint: web-1: mend its disk\n") && text.contains("hint: web-[2,3]: mend its clock\n"),
+        "{text}"
+    );
+    let alone = told(HostOutcome::Parked, failed(FailureClass::Gate, "not well").hint("mend its disk"), |_| {});
+    assert!(alone.contains("hint: mend its disk\n"), "{alone}");
+}
