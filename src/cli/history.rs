@@ -33,6 +33,9 @@ enum What {
         /// Everything that this host did and said
         #[arg(long)]
         host: Option<String>,
+        /// As a checklist in Markdown: what was looked at, done, taken back
+        #[arg(long, conflicts_with = "host")]
+        checklist: bool,
     },
 }
 
@@ -53,7 +56,7 @@ pub(super) fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitC
                 screen.print(&report::history(&rows, &page))?;
             }
         }
-        Some(What::Show { run, host }) => {
+        Some(What::Show { run, host, checklist }) => {
             let record = ledger.find(run)?;
             let host =
                 host.as_deref().map(HostName::new).transpose().map_err(|error| CliError::usage(error.to_string()))?;
@@ -65,6 +68,10 @@ pub(super) fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitC
                 return Ok(ExitCode::Good);
             }
             let state = RunState::fold(&events).map_err(|error| CliError::usage(error.to_string()))?;
+            if *checklist {
+                screen.print(&report::done_checklist(&state, record.number, &page))?;
+                return Ok(ExitCode::Good);
+            }
             if let Some(host) = &host {
                 if !state.hosts.contains_key(host) {
                     let names = words::ranges(state.hosts.keys().map(HostName::as_str)).join(", ");

@@ -41,8 +41,12 @@ pub(super) struct Args {
     offline: bool,
 
     /// Show the commands of each step
-    #[arg(long)]
+    #[arg(long, conflicts_with = "checklist")]
     steps: bool,
+
+    /// Print a checklist in Markdown, to be followed or ticked by hand
+    #[arg(long)]
+    checklist: bool,
 }
 
 /// What a plan is made of.
@@ -73,6 +77,8 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
     }
     if screen.format == OutputFormat::Json {
         screen.print(&serde_json::to_string_pretty(&plan).expect("a plan is plain data"))?;
+    } else if args.checklist {
+        screen.print(&report::checklist(&plan, &screen.page()))?;
     } else {
         screen.print(&report::plan(&plan, if args.steps { Detail::Full } else { Detail::Brief }, &screen.page()))?;
         if let Some(out) = &args.out {

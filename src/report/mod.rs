@@ -5,6 +5,7 @@
 
 mod backups;
 mod behind;
+mod checklist;
 pub mod diagnostics;
 mod differences;
 mod exec;
@@ -26,6 +27,7 @@ mod trouble;
 pub mod words;
 
 pub use backups::{CopyRow, CopyState, DRILL_EVERY, DataRow, DrillRow, RebuildRow, backups, restore_points};
+pub use checklist::{checklist, done_checklist};
 pub use differences::differences;
 pub use exec::exec;
 pub use facts::facts;

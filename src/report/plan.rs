@@ -29,7 +29,7 @@ pub enum Detail {
 }
 
 /// Says what a step does; its own words, passed in so that the rendering can be tested alone.
-type Summary<'a> = &'a dyn Fn(&PlannedStep) -> String;
+pub(super) type Summary<'a> = &'a dyn Fn(&PlannedStep) -> String;
 
 /// Renders a plan.
 pub fn plan(plan: &Plan, detail: Detail, page: &Page) -> String {
@@ -113,7 +113,11 @@ fn waves(plan: &Plan, page: &Page) -> String {
 }
 
 /// Folds hosts for which the same is planned.
-fn alike<'a>(plan: &'a Plan, detail: Detail, summary: Summary<'_>) -> Vec<(Vec<&'a HostName>, &'a HostPlan)> {
+pub(super) fn alike<'a>(
+    plan: &'a Plan,
+    detail: Detail,
+    summary: Summary<'_>,
+) -> Vec<(Vec<&'a HostName>, &'a HostPlan)> {
     type Shape = (String, Option<String>, Vec<Version>, Vec<String>, Vec<String>, Vec<String>, Option<usize>);
     let mut groups: IndexMap<Shape, (Vec<&HostName>, &HostPlan)> = IndexMap::new();
     // Who is refused is told once, with the reason.

@@ -606,3 +606,82 @@ const PLAN: &str = r#"{
   "hosts": {"web-1": HOST, "web-2": HOST, "web-3": HOST, "db-1": {
       "target": {"host": "db-1", "way": {"by": "controller"}}, "profile": "systemd", "found": "0.4.0", "steps": []}}
 }"#;
+
+#[test]
+fn s_48_a_plan_and_what_became_of_it_are_checklists() {
+    let plan: Plan = serde_json::from_str(&PLAN.replace("HOST", HOST)).expect("a plan");
+    assert_snapshot!(checklist(&plan, &narrow()), @r"
+    # Upgrade fovea to 0.4.0
+
+    4 hosts to 0.4.0 in 2 waves. Plan of 2026-03-01 09:00.
+
+    ## web-\[1-3\], now 0.3.2
+
+    Before:
+
+    - [ ] Disk has room
+
+    Steps:
+
+    - [ ] 1. Fetch images
+    - [ ] 2. Pin the version
+    - [ ] 3. Apply migrations (the point of no return)
+
+    After:
+
+    - [ ] API answers
+    - [ ] Schema is new
+
+    ## db-1, now 0.4.0
+    ");
+    let state = Story::upgrade().fold();
+    let text = done_checklist(&state, RunNumber(42), &narrow());
+    let of = |host: &str| text.split("\n## ").find(|part| part.starts_with(host)).expect("its part").to_owned();
+    assert_snapshot!(["# ", "eu-1", "web-5", "db-1"].map(of).join("\n---\n"), @r"
+    # Upgrade fovea to 0.4.0
+
+    Run 0042: 8 hosts, begun 2026-03-01 09:00.
+
+    ---
+    eu-1: unreachable
+
+    Steps:
+
+    - [ ] 4 further steps not begun
+
+    ---
+    web-5: undone
+
+    Healthy before:
+
+    - [x] API answers
+    - [x] Disk has room
+
+    Steps:
+
+    - [x] 1. Fetch images, 1s
+    - [x] 2. Back up Postgres, 1s
+    - [ ] 3. Pin the version: done and taken back
+    - [ ] 4. Switch: failed, step \`Switch\` failed: \`docker compose up -d\` ended with status 1
+
+    After it was taken back:
+
+    - [x] API answers
+    - [x] Disk has room
+
+    ---
+    db-1: stuck
+
+    Healthy before:
+
+    - [x] API answers
+    - [x] Disk has room
+
+    Steps:
+
+    - [x] 1. Fetch images, 1s
+    - [x] 2. Back up Postgres, 1s
+    - [x] 3. Pin the version, 1s
+    - [ ] 4. Switch: taking it back failed, the undo of step \`Switch\` failed: \`docker compose up -d\` ended with status 1
+    ");
+}

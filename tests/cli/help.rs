@@ -38,6 +38,8 @@ fn the_first_page_names_every_command_and_every_exit_code() {
       retry        Take hosts of a run through the same plan and gates again
       recover      Make a new ledger from what the hosts know, when the old one is
                    damaged or gone
+      backups      Show which copies of the data hosts have
+      drill        Prove that a host can be rebuilt from its copies
       rollback     Take a finished upgrade back
       status       Show how a run stands, from any terminal
       pause        Start no new hosts of a running rollout until it is promoted
@@ -176,6 +178,8 @@ fn each_command_says_in_a_line_what_it_does_and_then_how() {
       -o, --out <FILE>           Keep the plan in this file
           --offline              Do not connect to any host; versions stay unknown
           --steps                Show the commands of each step
+          --checklist            Print a checklist in Markdown, to be followed or
+                                 ticked by hand
       -h, --help                 Print help (see more with '--help')
 
     =====

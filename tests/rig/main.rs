@@ -12,4 +12,5 @@ mod environment;
 mod flavours;
 mod rig;
 mod tessallite;
+mod svrunner;
 mod upgrade;

@@ -117,4 +117,4 @@ class Handler(BaseHTTPRequestHandler):
         self.say(404)
 
 
-ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+ThreadingHTTPServer((sys.argv[2] if sys.argv[2:] else "127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
