@@ -61,3 +61,13 @@ fn the_example_project_is_without_complaint() {
     assert!(found.is_empty(), "{}", render(&found, false));
     assert!(project.inventory.hosts.len() >= 5 && project.roles.contains_key("webapp"));
 }
+
+#[test]
+fn g_14_seeds_for_development_are_refused_and_those_of_a_release_are_not() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/lint/development-seeds");
+    let (project, mut found) = Project::load_with_home(&case, None);
+    found.extend(project.lint());
+    let told: Vec<_> = found.iter().map(|one| one.message.as_str()).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("`priv/repo/seeds.exs` brings sample data and accounts"), "{told:?}");
+}

@@ -11,6 +11,6 @@ mod controller;
 mod environment;
 mod flavours;
 mod rig;
-mod tessallite;
 mod svrunner;
+mod tessallite;
 mod upgrade;

@@ -18,6 +18,17 @@ use crate::{
     steps::{Action, Undoing, Work},
 };
 
+/// Commands that no installation in use may see, and what they do.
+const DEVELOPMENT: [(&str, &str); 7] = [
+    ("priv/repo/seeds.exs", "brings sample data and accounts"),
+    ("mix ecto.setup", "brings sample data and accounts"),
+    ("mix ecto.reset", "drops the database"),
+    ("prisma migrate reset", "drops the database"),
+    ("prisma migrate dev", "may drop the database"),
+    ("rails db:reset", "drops the database"),
+    ("rails db:setup", "brings sample data and accounts"),
+];
+
 /// Where steps stand and what their templates may use.
 #[derive(Clone, Copy)]
 pub(super) struct Setting<'a> {
@@ -199,6 +210,9 @@ impl Steps<'_, '_, '_> {
         if let Some(mut action) = action.clone() {
             self.action(&at.key(action.name()), &mut action);
         }
+        if let Some(mut action) = action.clone() {
+            self.for_production(at, &mut action);
+        }
         if let Some(when) = &step.when {
             self.when(&at.key("when"), when);
         }
@@ -265,6 +279,19 @@ impl Steps<'_, '_, '_> {
                 self.step(&at, step, &[], true);
             }
         }
+    }
+
+    /// Tells commands that are made for a developer's own machine.
+    fn for_production(&mut self, at: &KeyPath, action: &mut Action) {
+        let mut found = None;
+        action.kind_mut().templates(&mut |_, key, text| {
+            let one = DEVELOPMENT.into_iter().find(|(command, _)| text.contains(command));
+            found = found.take().or(one.map(|one| (key.to_owned(), one)));
+        });
+        let Some((key, (command, what))) = found else { return };
+        let place = self.setting.source.place(&follow(self.setting.source, &at.key(action.name()), &key));
+        let hint = "use what the release itself offers for production".to_owned();
+        self.found.error(place, format!("`{command}` {what}, and is for development alone"), Some(hint));
     }
 
     /// All checks at once are no step of a profile, and look only.
