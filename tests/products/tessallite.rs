@@ -254,8 +254,8 @@ fn t_18_t_20_a_third_service_that_is_not_well_stops_the_rest_and_all_three_go_ba
 
 #[test]
 fn t_15_a_revision_that_never_becomes_ready_serves_nobody_and_is_taken_back() {
-    let Some(project) = Project::on(Gcloud::StandIn, &SERVICES[..2]) else { return };
-    project.google.faults(&json!({ "broken": ["query-router:1.3.1"] }));
+    let Some(project) = Project::on(Gcloud::StandIn, &SERVICES[4..]) else { return };
+    project.google.faults(&json!({ "broken": ["gateway:1.3.1"] }));
     let ran = project.upgrade("1.3.1");
     assert_eq!(ran.row("maps")[1], "undone", "{ran}");
     assert_eq!(project.serving(), [BACK, BACK], "{ran}");
