@@ -12,7 +12,7 @@ use super::{
     windows,
 };
 use crate::{
-    engine::{self, Means, Mode, Windows},
+    engine::{self, Answers, Means, Mode, Windows},
     model::{Approval, ExitCode, HostName},
     plan::{Plan, Purpose},
     report::{self, Detail, words},
@@ -97,12 +97,26 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         }
         Mode::Look { .. } => BTreeMap::new(),
     };
-    carry_out(&root, plan, approved, mode, args.windows.windows()?, global, screen).await
+    let asked = Asking { windows: args.windows.windows()?, answers: args.approvals.answers() };
+    carry_out(&root, plan, approved, mode, asked, global, screen).await
 }
 
 /// Nothing is changed before what the releases ask of a person was read; looking is free.
 async fn read_first(plan: Plan, args: &Args, screen: &Screen) -> Result<Plan, CliError> {
     if args.check { Ok(plan) } else { course::all_read(plan, screen).await }
+}
+
+/// What people have said beforehand of windows and of manual checks.
+pub(super) struct Asking {
+    pub(super) windows: Windows,
+    pub(super) answers: Answers,
+}
+
+impl Asking {
+    /// Nobody has said anything of manual checks.
+    pub(super) fn of_windows(windows: Windows) -> Self {
+        Self { windows, answers: Arc::new(|_, _| None) }
+    }
 }
 
 /// Runs a plan and prints its tables.
@@ -111,10 +125,11 @@ pub(super) async fn carry_out(
     plan: Plan,
     approved: BTreeMap<HostName, Approval>,
     mode: Mode,
-    windows: Windows,
+    asked: Asking,
     global: &Global,
     screen: &Screen,
 ) -> Result<ExitCode, CliError> {
+    let Asking { windows, answers } = asked;
     let workshop = Workshop::open(root, global, screen)?;
     let plan = Arc::new(plan);
     let about = About {
@@ -126,7 +141,7 @@ pub(super) async fn carry_out(
     };
     workshop.mind_descriptors(plan.rollout.at_once);
     let text = serde_json::to_string(&*plan).expect("a plan is plain data");
-    let run = |means| engine::apply_approved(Arc::clone(&plan), approved, mode, Means { windows, ..means });
+    let run = |means| engine::apply_approved(Arc::clone(&plan), approved, mode, Means { windows, answers, ..means });
     let ran = workshop.run(&text, about, run).await?;
     if screen.format == OutputFormat::Human {
         let page = screen.page();

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 use super::{error::CliError, prompt, run::owner, screen::Screen};
 use crate::{
-    engine::Backup,
+    engine::{Answer, Answers, Backup},
     model::{Approval, HostName, Version, clean_line},
     plan::{Asked, HostPlan, NeedsApproval, Plan, PlannedStep},
     report::words,
@@ -19,7 +20,7 @@ use crate::{
 /// Where approvals come from beside the terminal.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct ApprovalArgs {
-    /// File of approvals, for what nobody at a terminal is asked about
+    /// File of approvals and of answers to manual checks, for what nobody at a terminal is asked about
     #[arg(long, value_name = "FILE")]
     approvals: Option<PathBuf>,
 }
@@ -30,6 +31,53 @@ pub(super) struct ApprovalArgs {
 struct Approvals {
     #[serde(default)]
     approve: Vec<Approve>,
+    /// Answers to the questions of manual checks.
+    #[serde(default)]
+    answer: Vec<Answered>,
+}
+
+/// An answer in a file: it names the very question, so that an old one answers nothing new.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Answered {
+    host: HostName,
+    question: String,
+    answer: YesNo,
+    /// Who looked.
+    by: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum YesNo {
+    Yes,
+    No,
+}
+
+impl Approvals {
+    fn read(path: &Path) -> Result<Self, CliError> {
+        let text = std::fs::read_to_string(path).map_err(|source| CliError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|error| {
+            CliError::with_hint(
+                format!("`{}` is no file of approvals: {}", path.display(), error.message()),
+                "each is a table: `[[approve]]` with `host`, `action`, `by`, and `backup` or `steps` and `to`; or \
+                 `[[answer]]` with `host`, `question`, `answer` and `by`",
+            )
+        })
+    }
+}
+
+impl ApprovalArgs {
+    /// Returns what answers the questions of manual checks: the file, as it is whenever somebody asks.
+    pub(super) fn answers(&self) -> Answers {
+        let path = self.approvals.clone();
+        Arc::new(move |host, question| {
+            // Somebody may be writing it just now: what cannot be read has no answer yet.
+            let file = Approvals::read(path.as_deref()?).ok()?;
+            let given = file.answer.into_iter().rfind(|given| given.host == *host && given.question == question)?;
+            Some(Answer { yes: given.answer == YesNo::Yes, by: given.by })
+        })
+    }
 }
 
 /// One approval in a file: it names what exactly it is for, so that an old one approves nothing new.
@@ -71,13 +119,7 @@ impl<'a> Approver<'a> {
         let Some(path) = args.approvals.as_deref() else {
             return Ok(Self { file: Approvals::default(), path: None, screen });
         };
-        let text = std::fs::read_to_string(path).map_err(|source| CliError::Read { path: path.to_owned(), source })?;
-        let file = toml::from_str(&text).map_err(|error| {
-            CliError::with_hint(
-                format!("`{}` is no file of approvals: {}", path.display(), error.message()),
-                "each is a table: `[[approve]]` with `host`, `action`, `by`, and `backup` or `steps` and `to`",
-            )
-        })?;
+        let file = Approvals::read(path)?;
         Ok(Self { file, path: Some(path), screen })
     }
 

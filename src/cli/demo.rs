@@ -2,7 +2,7 @@
 
 use super::{
     Global,
-    apply::carry_out,
+    apply::{self, carry_out},
     check,
     error::CliError,
     open,
@@ -73,7 +73,7 @@ async fn tell(fleet: &Fleet, args: &Args, global: &Global, screen: &Screen) -> R
         plan,
         std::collections::BTreeMap::new(),
         Mode::Apply,
-        engine::Windows::AsPlanned,
+        apply::Asking::of_windows(engine::Windows::AsPlanned),
         &global,
         screen,
     )

@@ -125,7 +125,16 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         }
     }
     let go = async |plan: Plan| {
-        apply::carry_out(&project.root, plan, BTreeMap::new(), Mode::Apply, Windows::AsPlanned, global, screen).await
+        apply::carry_out(
+            &project.root,
+            plan,
+            BTreeMap::new(),
+            Mode::Apply,
+            apply::Asking::of_windows(Windows::AsPlanned),
+            global,
+            screen,
+        )
+        .await
     };
     let mut exit = if files.is_empty() { ExitCode::Good } else { go(bring).await? };
     if exit == ExitCode::Good {

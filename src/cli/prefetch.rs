@@ -101,7 +101,7 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         plan,
         std::collections::BTreeMap::new(),
         mode,
-        args.windows.windows()?,
+        apply::Asking::of_windows(args.windows.windows()?),
         global,
         screen,
     )

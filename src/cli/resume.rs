@@ -289,6 +289,7 @@ impl Opened {
         let given = |host| self.state.hosts.get(host).map_or(&[][..], |state| &state.approvals);
         let asked = hosts.iter().map(|host| (host, given(host)));
         let mut approved = approve::all(&self.plan, asked, approvals, screen).await?;
+        let answers = approvals.answers();
         screen.say(&format!("run {}: {purpose} for {}", self.record.number, words::count(hosts.len(), "host")));
         let choices = hosts.into_iter().map(|host| (host.clone(), Choice::approved(approved.remove(&host)))).collect();
         let (plan, state) = (Arc::new(self.plan), self.state);
@@ -296,7 +297,7 @@ impl Opened {
         let Ran { exit, state, number } = self
             .workshop
             .reopen(self.record.number, |means| {
-                engine::go_on(plan, state, choices, purpose, Means { windows, ..means })
+                engine::go_on(plan, state, choices, purpose, Means { windows, answers, ..means })
             })
             .await?;
         if screen.format == OutputFormat::Human {

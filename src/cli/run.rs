@@ -143,6 +143,7 @@ impl Workshop {
             connect_within: self.global.connect_timeout.0,
             now: Arc::new(Timestamp::now),
             windows: engine::Windows::AsPlanned,
+            answers: Arc::new(|_, _| None),
             at_most: descriptors::hosts(),
             lease_term: crate::durable::TERM,
         };
@@ -190,6 +191,7 @@ impl Workshop {
             connect_within: self.global.connect_timeout.0,
             now: Arc::new(Timestamp::now),
             windows: engine::Windows::AsPlanned,
+            answers: Arc::new(|_, _| None),
             at_most: descriptors::hosts(),
             lease_term: crate::durable::TERM,
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use super::{
     Project, builtin,
     documents::{BecomeDoc, OneOrMany, Profile, Release, Settings, StepDoc, Value, Window, WindowKind},
-    template::Scope,
+    template::{self, Scope},
 };
 use crate::model::{GroupName, HostName, ProfileName, SecretId, SecretSource, Span, Tag, Version};
 
@@ -44,12 +44,16 @@ pub struct ResolvedHost {
     pub allow_tags: Vec<String>,
     /// Facts of the profile, those it extends included.
     pub facts: IndexMap<String, StepDoc>,
+    /// Values that facts had better have.
+    pub prefers_facts: IndexMap<String, OneOrMany<String>>,
     /// What the profile can do, those it extends included.
     pub verbs: IndexMap<String, Vec<StepDoc>>,
     /// Variables of the profile, those it extends included.
     pub profile_vars: IndexMap<String, Value>,
     /// Variables the profile wants set elsewhere, each with what it is for.
     pub requires: IndexMap<String, String>,
+    /// Texts that templates can put in, those of profiles it extends included.
+    pub snippets: IndexMap<String, String>,
 }
 
 /// How a jump host that is a host of the inventory is logged in to.
@@ -69,7 +73,9 @@ pub(super) struct FlatProfile {
     pub verbs: IndexMap<String, Vec<StepDoc>>,
     pub vars: IndexMap<String, Value>,
     pub requires: IndexMap<String, String>,
+    pub snippets: IndexMap<String, String>,
     pub facts: IndexMap<String, StepDoc>,
+    pub prefers_facts: IndexMap<String, OneOrMany<String>>,
 }
 
 impl ResolvedHost {
@@ -96,7 +102,8 @@ pub struct Variables {
 
 impl Variables {
     /// Names that templates know beside the variables: the host, and the versions of the upgrade.
-    pub const BUILT_IN: [&str; 7] = ["host", "release", "installed", "wanted", "hop", "upgrade", "facts"];
+    pub const BUILT_IN: [&str; 8] =
+        ["host", "release", "installed", "wanted", "hop", "upgrade", "facts", template::SNIPPETS];
 
     /// Lays the variables of all levels over one another: role, profile, playbook, host. The last wins.
     ///
@@ -114,7 +121,15 @@ impl Variables {
         Self::add_built_in(&mut all.scope);
         all.scope.insert("host".to_owned(), host.to_json());
         all.declare_facts(host.facts.keys());
+        Self::add_snippets(&mut all.scope, &host.snippets);
         all
+    }
+
+    /// Adds texts that templates can put in.
+    pub(super) fn add_snippets(scope: &mut Scope, snippets: &IndexMap<String, String>) {
+        if let Some(Json::Object(known)) = scope.get_mut(template::SNIPPETS) {
+            known.extend(snippets.iter().map(|(name, text)| (name.clone(), json!(text))));
+        }
     }
 
     /// Sets one variable. A secret becomes its placeholder.
@@ -203,6 +218,7 @@ impl Variables {
         scope.insert("upgrade".to_owned(), upgrade);
         let facts = builtin::facts().keys().map(|name| (name.clone(), Json::Null)).collect();
         scope.insert("facts".to_owned(), Json::Object(facts));
+        scope.insert(template::SNIPPETS.to_owned(), json!({}));
     }
 }
 
@@ -254,6 +270,8 @@ impl Project {
             verbs: flat.verbs,
             profile_vars: flat.vars,
             requires: flat.requires,
+            snippets: flat.snippets,
+            prefers_facts: flat.prefers_facts,
         }
     }
 
@@ -440,6 +458,8 @@ pub(super) fn flatten(profiles: &IndexMap<ProfileName, Profile>) -> IndexMap<Pro
                 flat.requires.extend(profile.requires.clone());
                 flat.vars.extend(profile.vars.clone());
                 flat.facts.extend(profile.facts.clone());
+                flat.snippets.extend(profile.snippets.clone());
+                flat.prefers_facts.extend(profile.prefers_facts.clone());
                 flat.verbs.extend(profile.verbs.iter().map(|(verb, steps)| (verb.clone(), steps.0.clone())));
             }
             (name.clone(), flat)

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    Means, Stop,
+    Answer, Means, Stop,
     link::{Link, LinkError},
 };
 use crate::{
@@ -121,8 +121,13 @@ async fn attempt(
     let words = BTreeMap::new();
     let reach =
         Reach { session, redactor, run_as, words: &words, local: means.local.join(host.as_str()), progress: &progress };
-    let mut probed = probe(check, &reach, check.timeout.0).await;
-    while probed.verdict != Verdict::Pass && means.control.stop_now() != Stop::Detach {
+    let look = async |timeout| match &check.check.manual {
+        Some(manual) => answered(host, &manual.question, means),
+        None => probe(check, &reach, timeout).await,
+    };
+    let mut probed = look(check.timeout.0).await;
+    let is_final = |probed: &Probed| probed.verdict == Verdict::Pass || is_no(check, probed);
+    while !is_final(&probed) && means.control.stop_now() != Stop::Detach {
         let pause = retry.map_or(Duration::ZERO, |retry| retry.every.0);
         if Instant::now() + pause >= deadline || session.is_closed() {
             break;
@@ -133,7 +138,7 @@ async fn attempt(
             () = means.control.asked_for(Stop::Detach) => break,
         }
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
-        let again = probe(check, &reach, check.timeout.0.min(left)).await;
+        let again = look(check.timeout.0.min(left)).await;
         if again.verdict == Verdict::Error && left < check.timeout.0 {
             // It was cut short, and the one before it could say more.
             break;
@@ -142,6 +147,21 @@ async fn attempt(
     }
     probed.seen = redactor.hide(&probed.seen);
     (probed, Span(Duration::from_millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX))))
+}
+
+/// What a person has said to the question of a manual check.
+fn answered(host: &HostName, question: &str, means: &Means) -> Probed {
+    let (verdict, seen) = match (means.answers)(host, question) {
+        Some(Answer { yes: true, by }) => (Verdict::Pass, format!("{by}: yes")),
+        Some(Answer { yes: false, by }) => (Verdict::Fail, format!("{by}: no")),
+        None => (Verdict::Unverified, format!("nobody has answered: {question}")),
+    };
+    Probed { verdict, seen, count: None }
+}
+
+/// Whether a person has said no, which is not asked again.
+fn is_no(check: &PlannedCheck, probed: &Probed) -> bool {
+    check.check.manual.is_some() && probed.verdict == Verdict::Fail
 }
 
 /// Looks once; a probe that hangs is an error after twice its own time.

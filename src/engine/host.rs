@@ -83,6 +83,7 @@ pub(super) async fn run(
         restored: false,
         approvals,
         past,
+        unverified: false,
     };
     let mut site = Site::default();
     let (outcome, failure) = match turn.take(mode, wave, &mut site).await {
@@ -102,7 +103,7 @@ pub(super) async fn run(
         took: since(begun),
     };
     means.recorder.record(Some(&host), what).await?;
-    Ok((HostEnd { host, outcome, failure }, site))
+    Ok((HostEnd { host, outcome, failure, unverified: turn.unverified }, site))
 }
 
 /// What is still open when a host's turn ends, until its end is in the ledger.
@@ -191,6 +192,8 @@ pub(super) struct Turn<'a> {
     approvals: Vec<Approval>,
     /// What the ledger knows of the host, where the run was taken up again.
     past: Option<HostState>,
+    /// A person was to look at the host, and nobody has answered.
+    pub(super) unverified: bool,
 }
 
 impl Turn<'_> {
@@ -412,14 +415,16 @@ impl Turn<'_> {
     }
 
     async fn check(
-        &self,
+        &mut self,
         link: &mut Link,
         checks: Vec<&PlannedCheck>,
         phase: Phase,
         patience: Patience,
     ) -> Result<Option<Failure>, Stopped> {
         let round = checks::make(&self.host, link, checks, phase, patience, self.means).await?;
-        if round.verdict() == Verdict::Pass {
+        // For want of an answer nothing is taken back: the check stays unverified, and the table says so.
+        self.unverified |= round.verdict() == Verdict::Unverified;
+        if matches!(round.verdict(), Verdict::Pass | Verdict::Unverified) {
             return Ok(None);
         }
         let (class, what) = match phase {

@@ -78,6 +78,8 @@ pub struct Means {
     pub lease_term: Duration,
     /// What windows mean to this run.
     pub windows: Windows,
+    /// What people have answered to the questions of manual checks.
+    pub answers: Answers,
     /// Hosts worked on at once at most, whatever the plan says: what this process may keep open.
     pub at_most: usize,
 }
@@ -88,6 +90,16 @@ impl Means {
         wanted.min(self.at_most).max(1)
     }
 }
+
+/// A person's answer to a manual check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub yes: bool,
+    pub by: String,
+}
+
+/// Looks up what a person has answered to a question about a host; `None`: nobody has, so far. May block shortly.
+pub type Answers = Arc<dyn Fn(&HostName, &str) -> Option<Answer> + Send + Sync>;
 
 /// What a host's window means to a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -183,6 +195,14 @@ pub(crate) struct HostEnd {
     pub(crate) host: HostName,
     pub(crate) outcome: HostOutcome,
     pub(crate) failure: Option<Failure>,
+    /// A person was to look at it, and nobody has answered.
+    pub(crate) unverified: bool,
+}
+
+impl HostEnd {
+    fn exit_code(&self) -> ExitCode {
+        if self.unverified && self.outcome.is_good() { ExitCode::PersonNeeded } else { self.outcome.exit_code() }
+    }
 }
 
 /// Runs the plan to its end. What happened is in the events; the value says how it ended.

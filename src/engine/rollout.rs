@@ -300,7 +300,7 @@ impl Rollout {
 
     /// Counts the end of a host's turn.
     fn ended(&mut self, wave: usize, end: HostEnd, good: &mut Vec<HostName>, halt: &mut Option<Halt>) {
-        self.codes.push(end.outcome.exit_code());
+        self.codes.push(end.exit_code());
         let over = self.tally.absorb(wave, &end.host, end.outcome, end.failure.as_ref());
         // Looking harms nobody, so a budget does not end it.
         if let (Mode::Apply, Some(reason)) = (self.mode, over) {
@@ -434,7 +434,7 @@ impl Rollout {
             .collect::<Vec<_>>()
             .await;
         for end in ends {
-            self.codes.push(end?.outcome.exit_code());
+            self.codes.push(end?.exit_code());
         }
         Ok(())
     }

@@ -178,7 +178,9 @@ impl<'a> Watched<'a> {
                 Some(link) => link,
                 None => Link::watching(self.host, of, means).await?,
             };
-            let checks = of.checks.iter().filter(|check| phase == Phase::Soak || !check.after_only).collect();
+            // A person was asked once.
+            let asked = of.checks.iter().filter(|check| check.check.manual.is_none());
+            let checks = asked.filter(|check| phase == Phase::Soak || !check.after_only).collect();
             let round = checks::make(self.host, &mut link, checks, phase, Patience::Once, means).await?;
             self.link = Some(link);
             Ok(self.read(&round))

@@ -321,6 +321,7 @@ impl RunState {
             {
                 ExitCode::HostFailed
             }
+            Some(outcome) if outcome.is_good() && host.unverified().is_some() => ExitCode::PersonNeeded,
             Some(outcome) => outcome.exit_code_for(host.failure.as_ref()),
             None if host.started.is_none() => ExitCode::Good,
             None if self.interrupted.is_some() => ExitCode::Interrupted,

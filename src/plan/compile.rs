@@ -155,6 +155,7 @@ impl<'a> Compiler<'a> {
         let mut plans = IndexMap::with_capacity(hosts.len());
         let mut traits = BTreeMap::new();
         let usual = usual_version(hosts.iter(), &self.order.read);
+        let mut odd_facts = IndexMap::new();
         for name in &hosts {
             let host = self.project.resolve_host(name);
             let journey = match (folder, &wanted) {
@@ -164,6 +165,7 @@ impl<'a> Compiler<'a> {
                 _ => Journey::default(),
             };
             traits.insert(name.clone(), traits_of(&host, self.order.read.get(name)));
+            warnings::note_odd_facts(&host, self.order.read.get(name), &mut odd_facts);
             let plan = self.host(&host, play, journey);
             plans.insert(name.clone(), plan);
         }
@@ -177,6 +179,7 @@ impl<'a> Compiler<'a> {
         };
         let mut warnings = warnings::warnings(&hosts, &waves, &playbook.rollout, &traits, &plans);
         warnings.extend(warnings::of_versions(&plans));
+        warnings.extend(warnings::of_facts(&odd_facts));
         let notes = notes::on_the_way(&plans, folder);
         Some(Plan {
             format: FORMAT,

@@ -112,6 +112,7 @@ pub(super) fn names_of(names: &[&HostName]) -> String {
 /// The word for how a host stands, and how it is meant.
 pub(super) fn standing(host: &HostState) -> (&'static str, Tone) {
     match host.outcome {
+        Some(outcome) if outcome.is_good() && host.unverified().is_some() => (Verdict::Unverified.as_str(), Tone::Odd),
         Some(outcome) => (outcome.as_str(), tone(outcome)),
         None if host.started.is_none() => ("waiting", Tone::Quiet),
         None => ("unfinished", Tone::Bad),
@@ -214,6 +215,11 @@ pub(super) fn health(host: &HostState) -> String {
         _ => "",
     };
     match health.first_bad {
+        // The soak asks nobody, so that all may be green in it.
+        None if host.unverified().is_some() => {
+            let asked = host.unverified().map(|check| format!("{}: {}", cell(&check.name), check.verdict));
+            asked.unwrap_or_default()
+        }
         None => format!("{}/{} green{when}", health.passed, health.total),
         Some(bad) if bad.verdict == Verdict::Fail => format!("{}: {}", cell(&bad.name), cell(&bad.seen)),
         Some(bad) => format!("{}: {} ({})", cell(&bad.name), bad.verdict, cell(&bad.seen)),

@@ -1,4 +1,4 @@
-//! One probe with a verdict: http, tcp, a command, disk space, an SSH login, a count of restarts.
+//! One probe with a verdict: http, tcp, a command, disk space, an SSH login, a count of restarts, requests in order, a person's answer.
 
 use std::{
     sync::Arc,
@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommandCheck, ControllerWork, CopyCheck, DiskCheck, Done, HttpCheck, Probed, Problem, Reach, RestartsCheck,
-    ScenarioCheck, Side, SshCheck, StepError, StepKind, TcpCheck, Template, Undoing, Work,
+    CommandCheck, ControllerWork, CopyCheck, DiskCheck, Done, HttpCheck, ManualCheck, Probed, Problem, Reach,
+    RestartsCheck, ScenarioCheck, Side, SshCheck, StepError, StepKind, TcpCheck, Template, Undoing, Work,
 };
 use crate::{
     model::{Effect, Receipt, Span, Verdict},
@@ -49,6 +49,9 @@ pub struct Check {
     /// A proven copy of the data that must be there, and young enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy: Option<CopyCheck>,
+    /// A question to a person; `unverified` until it is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manual: Option<ManualCheck>,
 }
 
 /// The one probe of a check.
@@ -61,6 +64,7 @@ pub(super) enum One<'a> {
     Restarts(&'a RestartsCheck),
     Scenario(&'a ScenarioCheck),
     Copy(&'a CopyCheck),
+    Manual(&'a ManualCheck),
 }
 
 impl Check {
@@ -75,6 +79,7 @@ impl Check {
             self.restarts.as_ref().map(One::Restarts),
             self.scenario.as_ref().map(One::Scenario),
             self.copy.as_ref().map(One::Copy),
+            self.manual.as_ref().map(One::Manual),
         ]
         .into_iter()
         .flatten();
@@ -91,6 +96,7 @@ impl Check {
             ("restarts", self.restarts.is_some()),
             ("scenario", self.scenario.is_some()),
             ("copy", self.copy.is_some()),
+            ("manual", self.manual.is_some()),
         ]
         .into_iter()
         .filter_map(|(kind, there)| there.then_some(kind))
@@ -130,14 +136,18 @@ impl StepKind for Check {
         if let Some(check) = &mut self.copy {
             check.templates(&mut below("copy", visit));
         }
+        if let Some(check) = &mut self.manual {
+            check.templates(&mut below("manual", visit));
+        }
     }
 
     fn problems(&self) -> Vec<Problem> {
         match self.kinds().as_slice() {
             [] => {
                 vec![
-                    Problem::new("", "the check has no probe")
-                        .hint("add `http`, `tcp`, `command`, `disk`, `ssh`, `restarts`, `scenario` or `copy`"),
+                    Problem::new("", "the check has no probe").hint(
+                        "add `http`, `tcp`, `command`, `disk`, `ssh`, `restarts`, `scenario`, `copy` or `manual`",
+                    ),
                 ]
             }
             [_, second, ..] => {
@@ -153,6 +163,7 @@ impl StepKind for Check {
                     Some(One::Restarts(check)) => check.problems(),
                     Some(One::Scenario(check)) => check.problems(),
                     Some(One::Copy(check)) => check.problems(),
+                    Some(One::Manual(check)) => check.problems(),
                     None => Vec::new(),
                 };
                 problems.into_iter().map(|problem| problem.below(kind)).collect()
@@ -170,6 +181,7 @@ impl StepKind for Check {
             Some(One::Restarts(check)) => check.summary(),
             Some(One::Scenario(check)) => check.summary(),
             Some(One::Copy(check)) => check.summary(),
+            Some(One::Manual(check)) => check.summary(),
             None => "check".to_owned(),
         }
     }
@@ -204,7 +216,7 @@ impl Check {
             Some(One::Ssh(check)) => check.timeout,
             Some(One::Tcp(check)) => check.timeout,
             Some(One::Scenario(check)) => Some(Span(check.longest(timeout))),
-            Some(One::Command(_) | One::Disk(_) | One::Restarts(_) | One::Copy(_)) | None => None,
+            Some(One::Command(_) | One::Disk(_) | One::Restarts(_) | One::Copy(_) | One::Manual(_)) | None => None,
         };
         own.map_or(timeout, |Span(own)| own.max(timeout))
     }
@@ -222,6 +234,8 @@ impl Check {
             Some(One::Restarts(check)) => check.probe(reach, timeout).await,
             Some(One::Scenario(check)) => check.probe(reach, timeout).await,
             Some(One::Copy(check)) => check.probe(reach, timeout).await,
+            // Whoever has an answer of a person does not ask here.
+            Some(One::Manual(_)) => Probed::new(Verdict::Unverified, "nobody has answered"),
             None => Probed::error("the check must have exactly one probe"),
         };
         // A product that goes down with the link to its host was not measured.

@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ControllerWork, Done, Problem, Progress, Reach, Size, StepError, StepKind, Template, Undoing, Upload, Work,
-    backup::TOOLS, copies::name_problem, local_file, shell, upload::upload,
+    ControllerWork, Done, LargeFile, Problem, Progress, Reach, Size, StepError, StepKind, Template, Undoing, Work,
+    backup::TOOLS, copies::name_problem, local_file, shell, upload::large_file,
 };
 use crate::{
     model::{Effect, HostName, Receipt, Redactor, clean, quote},
@@ -119,8 +119,8 @@ impl ControllerWork for Deliver {
 /// A copy on the controller.
 struct Collected {
     name: String,
-    upload: Upload,
-    receipt: Upload,
+    upload: LargeFile,
+    receipt: LargeFile,
 }
 
 impl Deliver {
@@ -164,12 +164,12 @@ impl Deliver {
         &self,
         reach: &Reach<'_>,
         name: &str,
-        file: &Upload,
+        file: &LargeFile,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<(), StepError> {
         let folder = shell::path_word(&self.folder);
         let part = format!("{folder}/{}", quote(&format!(".{name}.part")));
-        upload(reach.session, reach.run_as.clone(), file, &part, progress).await?;
+        large_file(reach.session, reach.run_as.clone(), file, &part, progress).await?;
         let name = quote(name);
         self.run(
             reach,
@@ -216,7 +216,7 @@ fn newest_in(folder: &Path, name: &str) -> Result<Collected, StepError> {
     let name = copy.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Collected {
         name,
-        upload: Upload { from: copy, size, sha256 },
-        receipt: Upload { from: receipt, size: length, sha256: digest },
+        upload: LargeFile { from: copy, size, sha256 },
+        receipt: LargeFile { from: receipt, size: length, sha256: digest },
     })
 }

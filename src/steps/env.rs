@@ -20,7 +20,7 @@ pub struct Env {
     /// Keys that must be there and not empty, once `set` and `remove` are done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub require: Vec<String>,
-    /// Values to set, by key. A key that is there is changed in its place, a new one goes to the end.
+    /// Values to set, by key, which may be a template. A key that is there is changed in its place, a new one goes to the end.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub set: IndexMap<String, String>,
     /// Keys to remove.
@@ -44,9 +44,15 @@ impl StepKind for Env {
         for (index, key) in self.require.iter_mut().enumerate() {
             visit(Template::Text, &format!("require.{index}"), key);
         }
-        for (key, value) in &mut self.set {
-            visit(Template::Text, &format!("set.{key}"), value);
-        }
+        self.set = std::mem::take(&mut self.set)
+            .into_iter()
+            .map(|(mut key, mut value)| {
+                let at = format!("set.{key}");
+                visit(Template::Text, &at, &mut key);
+                visit(Template::Text, &at, &mut value);
+                (key, value)
+            })
+            .collect();
         for (index, key) in self.remove.iter_mut().enumerate() {
             visit(Template::Text, &format!("remove.{index}"), key);
         }
@@ -60,7 +66,7 @@ impl StepKind for Env {
         if self.create && self.set.is_empty() {
             problems.push(Problem::new("create", "there is nothing to put into a new file").hint("add `set`"));
         }
-        problems.extend(shell::variable_problems("set", self.set.keys()));
+        problems.extend(shell::variable_problems("set", self.set.keys().filter(|key| !key.contains("{{"))));
         for (list, keys) in [("require", &self.require), ("remove", &self.remove)] {
             for (index, key) in keys.iter().enumerate().filter(|(_, key)| !key.contains("{{")) {
                 if !shell::is_variable(key) {

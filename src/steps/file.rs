@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    HostProgram, Problem, StepError, StepKind, Template, Undoing, Upload, Work, difference, local_file, replace,
+    HostProgram, LargeFile, Problem, StepError, StepKind, Template, Undoing, Upload, Work, difference, local_file,
+    replace,
     shell::{self, Content},
 };
 use crate::model::{Effect, Redactor, quote};
@@ -103,10 +104,10 @@ impl File {
         self.secret || matches!(self.inline(), Some(Content::Text(text)) if Redactor::mentions_secret(&text))
     }
 
-    fn upload(&self) -> Option<Upload> {
+    fn upload(&self) -> Option<LargeFile> {
         match &self.loaded {
             Some(Loaded::Large { path, size, sha256 }) => {
-                Some(Upload { from: path.clone(), size: *size, sha256: sha256.clone() })
+                Some(LargeFile { from: path.clone(), size: *size, sha256: sha256.clone() })
             }
             _ => None,
         }
@@ -270,7 +271,7 @@ impl StepKind for File {
             look: Some(self.look_text()),
             act: self.act_text(),
             undo: Some(format!("{}{}", replace::begin(&self.to), replace::RESTORE)),
-            upload: self.upload(),
+            upload: self.upload().map(Upload::File),
             ..HostProgram::default()
         })
     }
@@ -312,7 +313,7 @@ impl File {
         if let Some(content) = self.inline() {
             text.push_str(&shell::emit_function("longshore_content", &content));
             text.push_str(replace::SAME);
-        } else if let Some(Upload { size, sha256, .. }) = self.upload() {
+        } else if let Some(LargeFile { size, sha256, .. }) = self.upload() {
             text.push_str("longshore_content() { cat \"$LONGSHORE_STEP_DIR/upload\"; }\n");
             text.push_str(&same_as_upload(size, &sha256));
         } else {

@@ -19,7 +19,9 @@ mod file;
 mod holds;
 mod http;
 mod json;
+mod line;
 mod local_file;
+mod manual;
 mod mirror;
 mod notify;
 mod outside;
@@ -36,6 +38,7 @@ mod shell;
 #[cfg(test)]
 mod stand;
 mod tcp;
+mod tree;
 #[cfg(test)]
 mod trial;
 #[cfg(test)]
@@ -66,6 +69,8 @@ pub use fetch::Fetch;
 pub use file::{File, FileState};
 pub use holds::HOLDS;
 pub use http::{HttpCheck, Side};
+pub use line::Line;
+pub use manual::ManualCheck;
 pub use mirror::Mirror;
 pub use notify::{Notify, NotifyFailure};
 pub use outside::Outside;
@@ -78,6 +83,7 @@ pub use scenario::ScenarioCheck;
 pub use script::Script;
 pub use shape::{Size, Statuses, Texts};
 pub use tcp::TcpCheck;
+pub use tree::{LoadedTree, Tree};
 pub use upload::upload;
 pub use wait::Wait;
 
@@ -88,8 +94,10 @@ pub enum Action {
     Command(Command),
     Script(Script),
     File(File),
+    Tree(Tree),
     Fetch(Fetch),
     Env(Env),
+    Line(Line),
     Check(Check),
     Wait(Wait),
     Notify(Notify),
@@ -107,8 +115,10 @@ impl Action {
             Self::Command(kind) => kind,
             Self::Script(kind) => kind,
             Self::File(kind) => kind,
+            Self::Tree(kind) => kind,
             Self::Fetch(kind) => kind,
             Self::Env(kind) => kind,
+            Self::Line(kind) => kind,
             Self::Check(kind) => kind,
             Self::Wait(kind) => kind,
             Self::Notify(kind) => kind,
@@ -126,8 +136,10 @@ impl Action {
             Self::Command(kind) => kind,
             Self::Script(kind) => kind,
             Self::File(kind) => kind,
+            Self::Tree(kind) => kind,
             Self::Fetch(kind) => kind,
             Self::Env(kind) => kind,
+            Self::Line(kind) => kind,
             Self::Check(kind) => kind,
             Self::Wait(kind) => kind,
             Self::Notify(kind) => kind,
@@ -146,8 +158,10 @@ impl Action {
             Self::Command(_) => "command",
             Self::Script(_) => "script",
             Self::File(_) => "file",
+            Self::Tree(_) => "tree",
             Self::Fetch(_) => "fetch",
             Self::Env(_) => "env",
+            Self::Line(_) => "line",
             Self::Check(_) => "check",
             Self::Wait(_) => "wait",
             Self::Notify(_) => "notify",
@@ -299,7 +313,7 @@ pub struct HostProgram {
     pub act: String,
     /// Takes it back, also when `act` was cut half way: exit 0 done. `None`: see [`StepKind::undo`].
     pub undo: Option<String>,
-    /// A large file to bring to `$LONGSHORE_STEP_DIR/upload` first, by name of the local file.
+    /// What is to be brought to `$LONGSHORE_STEP_DIR/upload` first.
     pub upload: Option<Upload>,
     /// Whose directory `$LONGSHORE_STEP_DIR` is, where not the step's own: a rollback runs the undo of a
     /// finished run's step with what that step kept.
@@ -313,9 +327,18 @@ pub struct HostProgram {
 /// Exit status of a `look` that found something to do.
 pub const LOOK_TO_DO: u32 = 10;
 
-/// A local file that is streamed to the host before the step, resumed where it stopped.
+/// What is streamed to the host before the step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upload {
+pub enum Upload {
+    /// A file, resumed where it stopped.
+    File(LargeFile),
+    /// What the host lacks of a folder, as a folder.
+    Tree(LoadedTree),
+}
+
+/// A local file that is too large for a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LargeFile {
     pub from: PathBuf,
     pub size: u64,
     /// Lower-case hex.

@@ -1,4 +1,4 @@
-//! Brings a large local file to the host, going on where an earlier attempt stopped.
+//! Brings what a step needs to the host: a large local file goes on where an earlier attempt stopped.
 
 use std::{
     io::{self, SeekFrom},
@@ -17,7 +17,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, ReadBuf},
 };
 
-use super::{Progress, StepError, Upload, local_file::hex, replace::SHA256, shape::Size};
+use super::{LargeFile, Progress, StepError, Upload, local_file::hex, replace::SHA256, shape::Size, tree};
 use crate::{
     model::{Secret, clean},
     transport::{Exec, Session, Status, TransportError},
@@ -31,14 +31,28 @@ const QUESTION: Duration = Duration::from_mins(10);
 
 type RunAs = Option<(String, Option<Secret>)>;
 
-/// Brings a file to `path` on the host, which is a shell expression (one word, quoted); its folder is made where missing.
-///
-/// What is there already is kept if it is the beginning of the file. The file is whole when this
-/// returns `Ok`: its size, and its digest where the host can make one, are those of the plan.
+/// Brings what a step needs to `path` on the host, which is a shell expression (one word, quoted).
 pub async fn upload(
     session: &Arc<dyn Session>,
     run_as: RunAs,
     upload: &Upload,
+    path: &str,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<(), StepError> {
+    match upload {
+        Upload::File(file) => large_file(session, run_as, file, path, progress).await,
+        Upload::Tree(of) => tree::send(session, &run_as, of, path, progress).await,
+    }
+}
+
+/// Brings a file to `path` on the host, which is a shell expression (one word, quoted); its folder is made where missing.
+///
+/// What is there already is kept if it is the beginning of the file. The file is whole when this
+/// returns `Ok`: its size, and its digest where the host can make one, are those of the plan.
+pub(super) async fn large_file(
+    session: &Arc<dyn Session>,
+    run_as: RunAs,
+    upload: &LargeFile,
     path: &str,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<(), StepError> {
@@ -138,7 +152,7 @@ impl Host<'_> {
     }
 
     /// How much of the file is there; what is not its beginning is removed.
-    async fn beginning(&self, file: &mut File, upload: &Upload) -> Result<u64, Trouble> {
+    async fn beginning(&self, file: &mut File, upload: &LargeFile) -> Result<u64, Trouble> {
         let (there, digest) = self.state().await?;
         if there == 0 {
             return Ok(0);
@@ -161,7 +175,7 @@ impl Host<'_> {
         &self,
         mut file: File,
         have: u64,
-        upload: &Upload,
+        upload: &LargeFile,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<u64, Trouble> {
         file.seek(SeekFrom::Start(have)).await.map_err(Trouble::Local)?;
@@ -243,7 +257,7 @@ mod tests {
 
     struct Place {
         folder: tempfile::TempDir,
-        upload: Upload,
+        upload: LargeFile,
         content: Vec<u8>,
     }
 
@@ -253,7 +267,7 @@ mod tests {
         let from = folder.path().join("local");
         fs::write(&from, &content).expect("writable");
         let (size, sha256) = crate::steps::local_file::digest(&from).expect("readable");
-        Place { upload: Upload { from, size, sha256 }, folder, content }
+        Place { upload: LargeFile { from, size, sha256 }, folder, content }
     }
 
     impl Place {
@@ -270,7 +284,7 @@ mod tests {
                 }
             };
             let path = quote(self.there().to_str().expect("UTF-8"));
-            let result = upload(&LocalTransport::new().session(), None, &self.upload, &path, &progress).await;
+            let result = large_file(&LocalTransport::new().session(), None, &self.upload, &path, &progress).await;
             let told = told.into_inner().expect("not poisoned");
             let first = told.first().copied().unwrap_or(0);
             (result, if told.len() > 1 { self.upload.size - first.min(self.upload.size) } else { 0 })

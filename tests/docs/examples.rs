@@ -98,10 +98,7 @@ blocked = "loses uploads when the disk is full"
 pub(crate) const PROFILE: &str = r#"[profiles.webapp]
 about = "The web application under Docker Compose"
 extends = "compose"
-vars = { service = "web", tag-variable = "WEBAPP_TAG" }
-
-[profiles.webapp.verbs.pin]
-env = { file = "{{path}}/.env", set = { WEBAPP_TAG = "{{release.version}}" } }
+vars = { service = "web", tag-variable = "WEBAPP_TAG", compose-files = ["compose.yml", "compose.proxy.yml"] }
 
 # A verb may be several steps.
 [[profiles.webapp.verbs.stop]]
@@ -110,21 +107,33 @@ repeat-safe = true
 undo = { command = { run = "rm -f maintenance", dir = "{{path}}" }, repeat-safe = true }
 
 [[profiles.webapp.verbs.stop]]
-command = { run = "docker compose stop {{service}}", dir = "{{path}}" }
+command = { run = "{{> compose}} stop {{service}}", dir = "{{path}}" }
 repeat-safe = true
-undo = { command = { run = "docker compose start {{service}}", dir = "{{path}}" }, repeat-safe = true }
+undo = { command = { run = "{{> compose}} start {{service}}", dir = "{{path}}" }, repeat-safe = true }
 "#;
 
-pub(crate) const VERDICTS: &str = "
-A check ends with one of four verdicts:
+pub(crate) const VERDICTS: &str = r#"
+A check ends with one of five verdicts:
 
 - `pass`: what was seen is what was expected.
 - `fail`: it was seen, and it is not so.
 - `inconclusive`: what was seen proves nothing either way.
 - `error`: it could not be measured.
+- `unverified`: a person was to look, and nobody has answered.
 
-Only `pass` lets a host or a wave go on.
-";
+Only `pass` lets a host or a wave go on. `unverified` alone takes nothing back: the host keeps its new release, is shown as `unverified`, and the
+run ends with exit code 3. An answer stands in the file of `--approvals`, which is read again whenever the check is made:
+
+```toml
+[[answer]]
+host = "berlin-1"
+question = "Does the panel of berlin-1 open, at 1.5.0?"
+answer = "yes"
+by = "anna"
+```
+
+With `retry` the check waits for it. After the run, `apply` again with the file: nothing is done twice, and the checks are made anew.
+"#;
 
 /// A step kind: the type of its arguments, what is to be known beside its keys, and a playbook that uses it.
 struct Example {
@@ -204,6 +213,29 @@ remove = ["OLD_SETTING"]
 [[steps]]
 name = "Keep the log of the application"
 fetch = { from = "{{path}}/logs/app.log", to = "logs/app.log", max = "10MiB", optional = true }
+"#,
+    },
+    Example {
+        of: "Tree",
+        note: "The plan holds the digest of the tree, and a tree that has changed since is refused. The host needs `tar` and, \
+               so that not everything is sent each time, `sha256sum` or `shasum`. What it brought is listed in \
+               `.longshore-tree` in the folder.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Bring the sources"
+tree = { from = "../webapp", to = "{{path}}/source", exclude = [".git", "node_modules", "*.log", "/dist"] }
+"#,
+    },
+    Example {
+        of: "Line",
+        note: "It looks before it acts, and proves before the file is replaced that each text is there. A word that is \
+               there already is left alone.",
+        playbook: r#"hosts = "prod"
+
+[[steps]]
+name = "Write the new tag into the compose file"
+line = { file = "{{path}}/compose.yml", after = "registry.example/webapp:", word = "1.5.0" }
 "#,
     },
     Example {
@@ -497,8 +529,10 @@ fn every_kind_of_step_has_an_example() {
         Action::Command(_) => "CommandTable",
         Action::Script(_) => "Script",
         Action::File(_) => "File",
+        Action::Tree(_) => "Tree",
         Action::Fetch(_) => "Fetch",
         Action::Env(_) => "Env",
+        Action::Line(_) => "Line",
         Action::Check(_) => "Check",
         Action::Wait(_) => "Wait",
         Action::Notify(_) => "Notify",
@@ -512,5 +546,5 @@ fn every_kind_of_step_has_an_example() {
     for (example, action) in STEPS.iter().zip(&shown) {
         assert_eq!(name(action), example.of, "the example of `{}` is of another kind", example.of);
     }
-    assert_eq!(shown.len(), 14);
+    assert_eq!(shown.len(), 16);
 }

@@ -97,6 +97,7 @@ fn means(project: &Project, handle: &RunHandle, recorder: Arc<dyn Recorder>) -> 
         secrets: Arc::new(NoSecrets),
         control: Control { stop, paused, promoter: Arc::new(Nobody) },
         at_most: usize::MAX,
+        answers: Arc::new(|_, _| None),
         progress: Arc::new(|_, _| {}),
         run: handle.id().clone(),
         owner: "tester@controller".to_owned(),

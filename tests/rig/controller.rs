@@ -12,9 +12,9 @@ use crate::{
     rig::{Install, Rig, source},
 };
 
-/// F-46: the project that `tests/rig/up` writes works as it is.
+/// The project that `tests/rig/up` writes works as it is: four sshd from one inventory.
 #[test]
-fn the_project_of_the_rig_works_at_once() {
+fn f_46_the_project_of_the_rig_works_at_once() {
     let Some(rig) = Rig::up() else { return };
     rig.installed(&crate::upgrade::ALL);
     let folder = rig.fleet();
@@ -28,7 +28,7 @@ fn the_project_of_the_rig_works_at_once() {
     longshore(&["check", "fovea", "--role", "fovea"]).expect_code(0).says("green");
 }
 
-/// F-25, and the issue's own: the migration runs once whatever becomes of the controller.
+/// The migration runs once whatever becomes of the controller.
 #[test]
 fn f_22_a_controller_killed_during_the_migration_goes_on_where_it_was() {
     const HOSTS: [Install; 2] = [("fovea-1", "0.3.0", "cpu"), ("fovea-4", "0.3.1", "gpu")];

@@ -1,5 +1,7 @@
 //! What is set where: variables that are missing, and those of the user that win over the file.
 
+use longshore::event::Happening;
+
 use crate::rig::{Install, Rig};
 
 const HOSTS: [Install; 1] = [("fovea-1", "0.3.0", "cpu")];
@@ -11,6 +13,8 @@ fn f_20_a_missing_variable_blocks_before_pull() {
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     project.inventory(&HOSTS, "claims-signing-key = \"\"");
+    let images = ["docker", "images", "--format", "{{.Tag}}", "registry:5000/fovea/backend"];
+    rig.shell("fovea-1", "docker images -q registry:5000/fovea/backend:0.4.0 | xargs -r docker rmi -f");
     let (data, containers, settings) =
         (rig.data("fovea-1", "label"), rig.containers("fovea-1"), rig.shell("fovea-1", "cat .env"));
     let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.4.0", "--ack", "0.4.0", "--yes"]).run();
@@ -20,8 +24,7 @@ fn f_20_a_missing_variable_blocks_before_pull() {
     assert_eq!(rig.containers("fovea-1"), containers, "{ran}");
     assert_eq!(rig.data("fovea-1", "label"), data);
     assert_eq!(rig.shell("fovea-1", "cat .env"), settings);
-    let images = rig.says("fovea-1", &["docker", "images", "--format", "{{.Tag}}", "registry:5000/fovea/backend"]);
-    assert!(!images.contains("0.4.0") || ran.out.contains("parked"), "{images}");
+    assert!(!rig.says("fovea-1", &images).contains("0.4.0"), "an image was pulled: {ran}");
 
     // A variable that the compose file wants and nobody sets is found before anything is fetched, too.
     rig.shell("fovea-1", "sed -i 's/REDIS_HOST: redis/REDIS_HOST: $UNKNOWN_VARIABLE/' docker-compose.yml");
@@ -53,6 +56,69 @@ fn f_08_a_variable_of_the_user_that_wins_over_the_file_is_found_out() {
     // Without it the file's one line is what changes.
     project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes"]).run().expect_code(0);
     assert_eq!(rig.shell("fovea-1", "cat .env"), settings.replace("FOVEA_TAG=0.3.0", "FOVEA_TAG=0.3.1"));
+}
+
+/// A host with the overlay of the demo has it in everything that is asked of Compose, and its models take their time.
+#[test]
+fn f_40_f_45_an_overlay_is_in_every_command_and_a_slow_first_answer_is_waited_for() {
+    let Some(rig) = Rig::up() else { return };
+    rig.installed(&HOSTS);
+    let project = rig.project(&HOSTS);
+    project.inventory(&HOSTS, "compose-files = [\"docker-compose.yml\", \"docker-compose.demo.yml\"]");
+    // Longer than a check usually waits for an answer: 10 s.
+    let overlay = "services:\\n  backend: { environment: { DEMO_MODE: \"true\" } }\\n  \
+                   model-service: { environment: { MODEL_DOWNLOAD_SECONDS: \"12\" } }\\n";
+    rig.shell("fovea-1", &format!("printf '{overlay}' >docker-compose.demo.yml"));
+    rig.shell("fovea-1", "rm -f \"$(docker volume inspect -f '{{.Mountpoint}}' fovea_models)\"/weights-*");
+    rig.listen("fovea-1");
+    let before = rig.data("fovea-1", "label");
+    let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes"]).run().expect_code(0);
+    let calls = rig.compose_calls("fovea-1");
+    assert!(calls.len() > 8, "{calls:?}");
+    for call in &calls {
+        assert!(call.contains("-f docker-compose.yml -f docker-compose.demo.yml "), "{call}");
+    }
+    let inspect = |format: &str| rig.says("fovea-1", &["docker", "inspect", "--format", format, "fovea-backend-1"]);
+    assert!(inspect("{{.Config.Env}}").contains("DEMO_MODE=true"), "{ran}");
+    assert!(
+        inspect("{{index .Config.Labels \"com.docker.compose.project.config_files\"}}")
+            .ends_with("docker-compose.demo.yml")
+    );
+    assert_eq!(rig.data("fovea-1", "label"), before);
+    // The slow answer came within its own time, at the first try.
+    let took = |what: &Happening| match what {
+        Happening::StepFinished { step, took, .. } if step.as_str().contains("warm") => Some(took.0),
+        _ => None,
+    };
+    let took = project.told().happened("fovea-1").iter().find_map(took).expect("it was warmed up");
+    assert!(took.as_secs() >= 12, "{took:?}");
+    assert_eq!(rig.asked("fovea-1", "cpu").0.get("/api/models/config"), Some(&1), "{ran}");
+}
+
+/// F-29: who has no password of an administrator is asked, and no answer is no yes.
+#[test]
+fn f_29_a_panel_that_nobody_looked_at_is_unverified_until_somebody_did() {
+    let Some(rig) = Rig::up() else { return };
+    rig.installed(&HOSTS);
+    let project = rig.project(&HOSTS);
+    project.inventory(&HOSTS, "admin-password = \"\"");
+    let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes"]).run().expect_code(3);
+    assert_eq!(ran.row("fovea-1")[1], "unverified", "{ran}");
+    let ran = ran.says("The administrators' panel was looked at: unverified");
+    assert_eq!(rig.running("fovea-1"), "0.3.1", "nothing is taken back for it: {ran}");
+    let answers = |answer: &str| {
+        let question = "Does the administrators' panel of fovea-1 open and show SystemConfig, at 0.3.1?";
+        let text = format!(
+            "[[answer]]\nhost = \"fovea-1\"\nquestion = \"{question}\"\nanswer = \"{answer}\"\nby = \"anna\"\n"
+        );
+        project.write("answers.toml", &text);
+        project.path("answers.toml").to_string_lossy().into_owned()
+    };
+    let again =
+        |file: &str| project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes", "--approvals", file]).run();
+    again(&answers("no")).expect_code(1).says("anna: no");
+    let ran = again(&answers("yes")).expect_code(0);
+    assert_eq!(ran.row("fovea-1")[1], "unchanged", "{ran}");
 }
 
 /// F-09: what cannot be pulled leaves what runs alone.

@@ -1,6 +1,9 @@
 //! The two flavours of the model service: one answers, and the backend does not notice a switch.
 
-use crate::rig::{Install, Rig};
+use crate::{
+    command::flat,
+    rig::{Install, Rig},
+};
 
 /// F-36, F-37, F-39: `up` with the other profile alone leaves both, which answer to one name in turn.
 #[test]
@@ -8,7 +11,9 @@ fn f_37_f_39_a_switch_of_flavours_leaves_one_that_answers_and_the_backend_as_it_
     const GPU: [Install; 1] = [("fovea-3", "0.3.1", "gpu")];
     let Some(rig) = Rig::up() else { return };
     rig.installed(&[("fovea-3", "0.3.1", "cpu")]);
-    // The operator says that the host is of the other kind now.
+    // The operator says that the host is of the other kind now, and has put the card in.
+    let driver = "printf '#!/bin/sh\\necho GPU 0\\n' >/usr/local/bin/nvidia-smi; chmod 0755 /usr/local/bin/nvidia-smi";
+    rig.shell("fovea-3", driver);
     let project = rig.project(&GPU);
     let (data, containers) = (rig.data("fovea-3", "label"), rig.containers("fovea-3"));
     let answering = || {
@@ -37,4 +42,30 @@ fn f_37_f_39_a_switch_of_flavours_leaves_one_that_answers_and_the_backend_as_it_
     for table in ["users", "videos", "annotations", "blobs"] {
         assert_eq!(after[table], data[table], "{table}");
     }
+}
+
+/// F-38: a profile for the GPU on a machine without one is refused before anything, the other way round is only odd.
+#[test]
+fn f_38_a_profile_for_the_gpu_needs_one_and_a_gpu_that_is_not_used_is_told() {
+    const HOSTS: [Install; 2] = [("fovea-1", "0.3.0", "cpu"), ("fovea-2", "0.3.0", "gpu")];
+    let Some(rig) = Rig::up() else { return };
+    rig.installed(&HOSTS);
+    let project = rig.project(&HOSTS);
+    let containers = HOSTS.map(|(host, ..)| rig.containers(host));
+    let planned = |said: &str| {
+        let plan = project.longshore(["plan", "fovea-upgrade", "--to", "0.3.1"]).run().expect_code(0);
+        assert_eq!(flat(&plan.out).contains(said), said.contains("fovea-1"), "{plan}");
+    };
+    planned("made for");
+    // The driver is on the other machine.
+    rig.shell("fovea-2", "rm /usr/local/bin/nvidia-smi");
+    rig.shell(
+        "fovea-1",
+        "printf '#!/bin/sh\\necho GPU 0\\n' >/usr/local/bin/nvidia-smi; chmod 0755 /usr/local/bin/nvidia-smi",
+    );
+    planned("the fact `gpu` is `yes`, and the profile `fovea` is made for `no`: fovea-1");
+    let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes", "--limit", "fovea-2"]).run();
+    assert_eq!((ran.code, ran.row("fovea-2")[1].as_str()), (Some(1), "parked"), "{ran}");
+    let ran = ran.says("neither nvidia-smi nor the runtime of Docker finds a GPU");
+    assert_eq!(HOSTS.map(|(host, ..)| rig.containers(host)), containers, "{ran}");
 }

@@ -104,7 +104,7 @@ impl Rig {
         self.says(host, &[&client[..], &["-d", "fovea", "-c", query]].concat())
     }
 
-    /// The data that users made: every table by number of rows and checksum, every video by name, size and checksum.
+    /// The data that users made, summaries apart, which whoever looks at the product asks for: every table by number of rows and checksum, every video by name, size and checksum.
     ///
     /// `label` is the name that the release has for the label of an annotation.
     #[track_caller]
@@ -113,7 +113,6 @@ impl Rig {
             ("users", "select username, password, role from users order by 1".to_owned()),
             ("videos", "select id, name, blob, size from videos order by 1".to_owned()),
             ("annotations", format!("select id, video_id, {label} from annotations order by 1")),
-            ("summary_jobs", "select id, video_id, summary from summary_jobs order by 1".to_owned()),
         ];
         let sum = |rows: &str| {
             format!("select count(*) || ' ' || md5(coalesce(string_agg(r::text, '|'), '')) from ({rows}) r")
@@ -147,6 +146,37 @@ impl Rig {
         let containers = self.containers(host);
         let image = containers.get("backend").map(|(image, _)| image.as_str()).unwrap_or_default();
         image.rsplit_once(':').map(|(_, tag)| tag.to_owned()).unwrap_or_default()
+    }
+
+    /// Notes every call of `docker` on a host from now on. The host has it until it is installed anew.
+    pub fn listen(&self, host: &str) {
+        let shim = "#!/bin/sh\n{ printf \"%s \" \"$@\"; echo; } >>/tmp/docker-calls\nexec /usr/bin/docker \"$@\"\n";
+        let install = format!(
+            "printf '%s' '{shim}' >/usr/local/bin/docker; chmod 0755 /usr/local/bin/docker; \
+                               : >/tmp/docker-calls; chmod 0666 /tmp/docker-calls"
+        );
+        self.shell(host, &install);
+    }
+
+    /// The calls of Compose since [`Rig::listen`].
+    pub fn compose_calls(&self, host: &str) -> Vec<String> {
+        let calls = self.shell(host, "cat /tmp/docker-calls");
+        calls.lines().filter(|call| call.starts_with("compose ")).map(str::to_owned).collect()
+    }
+
+    /// What the model service was asked since it started: how often each path, and in which order.
+    pub fn asked(&self, host: &str, flavour: &str) -> (BTreeMap<String, u32>, Vec<String>) {
+        let port = if flavour == "cpu" { "8000" } else { "8001" };
+        let said = self.says(host, &["curl", "-sf", &format!("http://localhost:{port}/asked")]);
+        let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        let read = |key: &str| said[key].clone();
+        (serde_json::from_value(read("counts")).expect("counts"), serde_json::from_value(read("order")).expect("paths"))
+    }
+
+    /// The image that the backend's container runs, by its id.
+    #[track_caller]
+    pub fn image(&self, host: &str) -> String {
+        self.says(host, &["docker", "inspect", "--format", "{{.Image}}", "fovea-backend-1"])
     }
 
     /// Does what a person would: logs in, loads a video, has it summarized, opens the panel. Returns what came of it.
@@ -214,6 +244,9 @@ impl Project<'_> {
              spot-password = {{ secret = {{ env = \"SPOT_PASSWORD\" }} }}\n{defaults}\n",
             key.display()
         );
+        if !defaults.contains("admin-password") {
+            text.push_str("admin-password = { secret = { env = \"ADMIN_PASSWORD\" } }\n");
+        }
         if !defaults.contains("claims-signing-key") {
             text.push_str("claims-signing-key = { secret = { env = \"CLAIMS_KEY\" } }\n");
         }
@@ -230,6 +263,7 @@ impl Project<'_> {
     pub fn longshore<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Longshore {
         Longshore::new(self.folder.path(), &self.path("home"), ("LONGSHORE_TEST", "rig"), LIMIT)
             .env("SPOT_PASSWORD", "ada-password")
+            .env("ADMIN_PASSWORD", "admin-password")
             .env("CLAIMS_KEY", CLAIMS_KEY)
             .no_ssh_config()
             .args(arguments)

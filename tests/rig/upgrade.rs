@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use longshore::{event::Happening, model::HostOutcome};
+use longshore::{
+    event::{Happening, Phase},
+    model::{HostOutcome, Verdict},
+};
 
 use crate::rig::{CLAIMS_KEY, Install, Rig};
 
@@ -13,13 +16,14 @@ pub const ALL: [Install; 4] = [
     ("fovea-4", "0.3.1", "gpu"),
 ];
 
-/// F-13, F-15, F-19, F-21 to F-24, F-26 to F-29, F-32, F-35, F-36, F-40 to F-42, B-02, B-09.
+/// The runbook's minor release as a whole; B-02, B-09.
 #[test]
-fn f_21_a_minor_release_goes_over_four_hosts_in_its_order_and_data_stays() {
+fn f_15_f_19_f_21_f_22_f_26_f_27_f_28_f_29_f_35_f_36_f_41_f_42_a_minor_goes_over_four_hosts_in_its_order() {
     let Some(rig) = Rig::up() else { return };
     rig.installed(&ALL);
     let project = rig.project(&ALL);
     let before: BTreeMap<_, _> = ALL.map(|(host, ..)| (host, rig.data(host, "label"))).into();
+    ALL.iter().for_each(|(host, ..)| rig.listen(host));
     let mode = rig.shell("fovea-1", "stat -c '%a %U' .env; head -n 1 .env");
 
     // Not without its notes having been read (F-06, F-14).
@@ -44,12 +48,28 @@ fn f_21_a_minor_release_goes_over_four_hosts_in_its_order_and_data_stays() {
         let model = if flavour == "cpu" { "model-service" } else { "model-service-gpu" };
         let services: Vec<_> = rig.containers(host).into_keys().collect();
         assert_eq!(services, ["backend", model, "postgres", "redis"]);
-        let port = if flavour == "cpu" { "8000" } else { "8001" };
-        let asked: BTreeMap<String, u32> =
-            serde_json::from_str(&rig.says(host, &["curl", "-sf", &format!("http://localhost:{port}/asked")]))
-                .expect("JSON");
-        assert_eq!(asked.get("/api/models/config"), Some(&1), "{asked:?}");
-        assert_eq!(asked.get("/api/summarize"), None, "{asked:?}");
+        let (counts, order) = rig.asked(host, flavour);
+        assert_eq!(counts.get("/api/models/config"), Some(&1), "{counts:?}");
+        let place = |path: &str| order.iter().position(|asked| asked == path);
+        assert_eq!(place("/api/models/config"), Some(0), "{order:?}");
+        // The one summary is what the spot check asks for, and not the warm-up.
+        assert_eq!(counts.get("/api/summarize"), Some(&1), "{counts:?}");
+        let summaries = rig.sql(host, "select string_agg(state || ': ' || summary, ', ') from summary_jobs");
+        assert_eq!(summaries, format!("completed: 6 labels, read on the {flavour}"));
+
+        // Whatever was asked of Compose was asked for this flavour, and that is what the flavour's profile has.
+        let calls = rig.compose_calls(host);
+        let other = if flavour == "cpu" { "gpu" } else { "cpu" };
+        assert!(calls.len() > 15, "{calls:?}");
+        for call in &calls {
+            assert!(call.contains(&format!("--profile {flavour} ")), "{call}");
+            assert!(!call.contains(&format!("--profile {other} ")), "{call}");
+        }
+        let services = |options: &str| {
+            rig.shell(host, &format!("/usr/bin/docker compose {options} config --services | sort | tr '\\n' ' '"))
+        };
+        assert_eq!(services(""), "backend model-service postgres redis", "without a profile it is the CPU");
+        assert_eq!(services(&format!("--profile {flavour}")), format!("backend {model} postgres redis"));
 
         // A verified copy with its receipt.
         let copies = rig.shell(host, "ls backups");
@@ -85,9 +105,18 @@ fn f_21_a_minor_release_goes_over_four_hosts_in_its_order_and_data_stays() {
             "Start the new release",
             "Seed the catalog of permissions",
             "Warm the models up",
+            "A user gets a summary",
         ];
         let places: Vec<_> = order.map(place).into();
         assert!(places.is_sorted(), "{started:?}");
+        // A person's looks, as a script of requests.
+        for look in ["A user logs in and loads a video", "The administrators' panel opens"] {
+            let passed = |what: &Happening| {
+                matches!(what, Happening::CheckFinished { phase: Phase::After, check, verdict, .. }
+                if check == look && *verdict == Verdict::Pass)
+            };
+            assert!(told.happened(host).iter().any(passed), "{look} on {host}: {told}");
+        }
     }
 
     // The secret is on the hosts, in a file that has kept its mode, owner and comment, and nowhere else.
@@ -97,26 +126,40 @@ fn f_21_a_minor_release_goes_over_four_hosts_in_its_order_and_data_stays() {
     assert!(!format!("{ran}{told}").contains(CLAIMS_KEY));
 }
 
-/// F-04, F-12, F-25, F-39.
+/// The tag stands in the compose file itself here. And a finished patch goes back to the very image that ran.
 #[test]
-fn f_04_a_patch_needs_no_backup_and_leaves_the_database_alone() {
+fn f_04_f_08_f_11_a_patch_changes_the_tag_alone_and_goes_back_to_the_image_of_before() {
     let Some(rig) = Rig::up() else { return };
     let hosts = [("fovea-1", "0.3.0", "cpu")];
     rig.installed(&hosts);
     let project = rig.project(&hosts);
-    let before = rig.data("fovea-1", "label");
-    let containers = rig.containers("fovea-1");
+    let images = ["backend", "model-service", "model-service-gpu"].map(|name| format!("registry:5000/fovea/{name}"));
+    project.inventory(&hosts, &format!("pinned-images = {images:?}"));
+    rig.shell(
+        "fovea-1",
+        "sed -i 's/[$]{FOVEA_TAG:.*}/0.3.0 # pinned/' docker-compose.yml; sed -i /^FOVEA_TAG/d .env; chmod 0640 docker-compose.yml",
+    );
+    let file = || rig.shell("fovea-1", "stat -c '%a %U' docker-compose.yml; cat docker-compose.yml .env");
+    let (before, containers, written) = (rig.data("fovea-1", "label"), rig.containers("fovea-1"), file());
+    let image = rig.image("fovea-1");
     let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes"]).run().expect_code(0);
     assert_eq!(rig.running("fovea-1"), "0.3.1", "{ran}");
     assert_eq!(rig.data("fovea-1", "label"), before);
     assert_eq!(rig.containers("fovea-1")["postgres"], containers["postgres"], "the database was restarted: {ran}");
     assert_eq!(rig.shell("fovea-1", "ls"), "docker-compose.yml", "{ran}");
+    // One word in each line that has an image of the product, and nothing else.
+    assert_eq!(file(), written.replace(":0.3.0 # pinned", ":0.3.1 # pinned"));
+    let asked = rig.shell("fovea-1", "docker compose config --images backend | sort");
+    assert!(asked.contains("fovea/backend:0.3.1"), "{asked}");
 
-    // The seed may run as often as one likes.
-    let rows = "select count(*) from permissions";
-    let permissions = rig.sql("fovea-1", rows);
-    rig.shell("fovea-1", "docker compose run --rm -T --no-deps backend npm run seed </dev/null");
-    assert_eq!(rig.sql("fovea-1", rows), permissions);
+    // Meanwhile somebody moves the old tag. What ran goes back all the same.
+    let repository = &images[0];
+    rig.shell("fovea-1", &format!("docker tag {repository}:0.3.1 {repository}:0.3.0"));
+    let ran = project.longshore(["rollback", "last", "--yes"]).run().expect_code(0);
+    assert_eq!(rig.running("fovea-1"), "0.3.0", "{ran}");
+    assert_eq!(rig.image("fovea-1"), image, "{ran}");
+    assert_eq!(file(), written);
+    assert_eq!(rig.data("fovea-1", "label"), before);
 }
 
 /// F-10: slow is not broken.

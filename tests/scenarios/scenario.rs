@@ -238,6 +238,7 @@ impl Scenario {
                 now: Arc::clone(&clock),
                 windows: Windows::AsPlanned,
                 at_most: usize::MAX,
+                answers: Arc::new(|_, _| None),
             };
             let past = notes.state.lock().expect("not poisoned").clone();
             let ran = async {

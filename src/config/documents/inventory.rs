@@ -191,9 +191,15 @@ pub struct Profile {
     pub vars: IndexMap<String, Value>,
     /// Variables that a host or a role must set, each with what it is for.
     pub requires: IndexMap<String, String>,
+    /// Beginnings of commands and other texts that several templates share, by name: `{{> NAME}}` puts one in. They
+    /// are templates themselves, for the host that they are put in for.
+    pub snippets: IndexMap<String, String>,
     /// What is read from a host while planning, by name: a step that prints it on its first line. A role's fact of the
     /// same name wins.
     pub facts: IndexMap<String, StepDoc>,
+    /// Values that a fact of the role or the profile had better have, each a text or glob. Where it has another one, the
+    /// plan warns.
+    pub prefers_facts: IndexMap<String, OneOrMany<String>>,
     /// What this installation can do: each verb is a step or a list of steps.
     pub verbs: IndexMap<String, OneOrMany<StepDoc>>,
 }

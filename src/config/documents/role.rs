@@ -206,6 +206,10 @@ pub struct RoleCheck {
     /// A proven copy of the data that must be there, and young enough.
     #[serde(default)]
     pub copy: Option<CopyCheck>,
+    /// A question to a person, who answers by `--approvals`; `unverified` until then. Only for a `[[check]]` with
+    /// `after-only`; no upgrade is taken back for want of an answer.
+    #[serde(default)]
+    pub manual: Option<crate::steps::ManualCheck>,
     /// Try again until it passes; the last verdict counts. One try when left out. The baseline is never tried again.
     #[serde(default)]
     pub retry: Option<super::step::Retry>,
@@ -238,6 +242,7 @@ impl RoleCheck {
             ("restarts", self.restarts.is_some()),
             ("scenario", self.scenario.is_some()),
             ("copy", self.copy.is_some()),
+            ("manual", self.manual.is_some()),
         ];
         present.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
     }
@@ -263,6 +268,7 @@ impl RoleCheck {
             restarts: self.restarts.clone(),
             scenario: self.scenario.clone(),
             copy: self.copy.clone(),
+            manual: self.manual.clone(),
         }
     }
 }

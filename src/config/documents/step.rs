@@ -16,8 +16,8 @@ use super::releases::ReleaseKind;
 use crate::{
     model::{Downtime, Effect, Span},
     steps::{
-        Action, Backup, Check, Collect, Command, Deliver, Env, Fetch, File, Mirror, Notify, Reboot, Restore, Script,
-        Wait,
+        Action, Backup, Check, Collect, Command, Deliver, Env, Fetch, File, Line, Mirror, Notify, Reboot, Restore,
+        Script, Tree, Wait,
     },
 };
 
@@ -36,10 +36,14 @@ pub struct StepDoc {
     pub script: Option<Script>,
     /// Puts a file on the host.
     pub file: Option<File>,
+    /// Brings a folder of the controller to the host, only what has changed.
+    pub tree: Option<Tree>,
     /// Brings a file from the host to the controller.
     pub fetch: Option<Fetch>,
     /// Requires or sets keys of a dotenv file on the host.
     pub env: Option<Env>,
+    /// Changes a word in lines of a text file on the host.
+    pub line: Option<Line>,
     /// Makes one probe; the step fails when it does not pass.
     pub check: Option<Check>,
     /// Waits for a time, or until a check passes.
@@ -120,8 +124,10 @@ impl StepDoc {
             ("command", self.command.is_some()),
             ("script", self.script.is_some()),
             ("file", self.file.is_some()),
+            ("tree", self.tree.is_some()),
             ("fetch", self.fetch.is_some()),
             ("env", self.env.is_some()),
+            ("line", self.line.is_some()),
             ("check", self.check.is_some()),
             ("wait", self.wait.is_some()),
             ("notify", self.notify.is_some()),
@@ -148,8 +154,10 @@ impl StepDoc {
         None.or_else(|| self.command.clone().map(Action::Command))
             .or_else(|| self.script.clone().map(Action::Script))
             .or_else(|| self.file.clone().map(Action::File))
+            .or_else(|| self.tree.clone().map(Action::Tree))
             .or_else(|| self.fetch.clone().map(Action::Fetch))
             .or_else(|| self.env.clone().map(Action::Env))
+            .or_else(|| self.line.clone().map(Action::Line))
             .or_else(|| self.check.clone().map(Action::Check))
             .or_else(|| self.wait.clone().map(Action::Wait))
             .or_else(|| self.notify.clone().map(Action::Notify))

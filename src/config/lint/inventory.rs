@@ -13,7 +13,7 @@ use crate::{
         documents::{OneOrMany, Profile, Settings},
         select,
         source::{KeyPath, Source},
-        suggest,
+        suggest, template,
     },
     model::{GroupName, HostName, ProfileName},
 };
@@ -199,6 +199,9 @@ impl Check<'_, '_> {
 
         let scope = super::role::widest_scope(self.project, None, &profile_layers(self.project, name));
         let dir = self.project.profile_dir();
+        for (name, text) in &profile.snippets {
+            self.snippet(source, &at.key("snippets").key(name), name, text, &scope);
+        }
         for (name, fact) in &profile.facts {
             let setting = Setting { source, dir: &dir, scope: &scope, is_verb: true };
             Steps { setting, found: &mut self.found }.fact(&at.key("facts").key(name), name, fact);
@@ -218,6 +221,18 @@ impl Check<'_, '_> {
                     self.found.error(source.place(&at.key("verb")), message, Some(hint.to_owned()));
                 }
             }
+        }
+    }
+
+    fn snippet(&mut self, source: &Source, at: &KeyPath, name: &str, text: &str, scope: &template::Scope) {
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') || name.is_empty() {
+            let message = format!("`{}` cannot be the name of a snippet", name.escape_debug());
+            let hint = "use letters, digits, `-` and `_`".to_owned();
+            self.found.error(source.key_place(at), message, Some(hint));
+        }
+        // Most are beginnings of commands, and what is wrong with one is told where it is put in otherwise.
+        for problem in template::check(template::TemplateKind::Shell, text, scope) {
+            self.found.error(source.inner_place(at, &problem.range), problem.message, problem.hint);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
         documents::{OneOrMany, Playbook, Role, RoleCheck, StepDoc},
         resolve::{ResolvedHost, Variables},
         source::{KeyPath, Source},
-        suggest,
+        suggest, template,
         template::Scope,
     },
     model::HostName,
@@ -352,5 +352,6 @@ fn shape(scope: &Scope) -> Scope {
             _ => Json::Null,
         }
     }
-    scope.iter().map(|(name, value)| (name.clone(), of(value))).collect()
+    let kept = |name: &String, value: &Json| if name == template::SNIPPETS { value.clone() } else { of(value) };
+    scope.iter().map(|(name, value)| (name.clone(), kept(name, value))).collect()
 }

@@ -160,6 +160,9 @@ pub(super) fn widest_scope(project: &Project, role: Option<&Role>, more: &[Strin
     }
     let mut scope: Scope = names.into_iter().chain(more).map(|name| (name.clone(), Json::Null)).collect();
     Variables::add_built_in(&mut scope);
+    for flat in project.flat_profiles.values() {
+        Variables::add_snippets(&mut scope, &flat.snippets);
+    }
     let of_roles = project.roles.values().map(|folder| &folder.role).filter(|one| role.is_none_or(|role| role == *one));
     let of_profiles = project.flat_profiles.values().flat_map(|flat| flat.facts.keys());
     if let Some(Json::Object(facts)) = scope.get_mut("facts") {

@@ -139,7 +139,7 @@ impl Steps<'_, '_, '_> {
                         &at,
                         "check",
                         &kinds,
-                        &["verb", "http", "tcp", "command", "disk", "ssh", "restarts", "scenario", "copy"],
+                        &["verb", "http", "tcp", "command", "disk", "ssh", "restarts", "scenario", "copy", "manual"],
                     );
                 }
             }
@@ -147,6 +147,11 @@ impl Steps<'_, '_, '_> {
                 self.when(&at.key("when"), when);
             }
             self.plain(&at.key("name"), &check.name);
+            if check.manual.is_some() && !check.after_only {
+                let message = "a person is asked once the new release runs, and not before";
+                let hint = "add `after-only = true`".to_owned();
+                self.found.error(self.setting.source.key_place(&at.key("manual")), message, Some(hint));
+            }
             if names.contains(&check.name.as_str()) {
                 let message = format!("there are two checks called `{}`", check.name.escape_debug());
                 let hint = "tables tell checks apart by their names".to_owned();
@@ -194,8 +199,8 @@ impl Steps<'_, '_, '_> {
             [] if source.is_damaged(at) => {}
             _ => {
                 let all = [
-                    "verb", "command", "script", "file", "fetch", "env", "check", "wait", "notify", "backup",
-                    "restore", "reboot", "health",
+                    "verb", "command", "script", "file", "tree", "fetch", "env", "line", "check", "wait", "notify",
+                    "backup", "restore", "reboot", "health",
                 ];
                 self.kinds(at, "step", &kinds, &all);
             }
@@ -212,6 +217,11 @@ impl Steps<'_, '_, '_> {
         }
         if let Some(mut action) = action.clone() {
             self.for_production(at, &mut action);
+        }
+        if step.check.as_ref().is_some_and(|check| check.manual.is_some()) {
+            let message = "a person's answer is no step";
+            let hint = "make it a `[[check]]` of the role, with `after-only = true`".to_owned();
+            self.found.error(source.key_place(&at.key("check").key("manual")), message, Some(hint));
         }
         if let Some(when) = &step.when {
             self.when(&at.key("when"), when);
@@ -516,10 +526,11 @@ impl Steps<'_, '_, '_> {
 
     fn when(&mut self, at: &KeyPath, when: &str) {
         let source = self.setting.source;
-        let name = when.strip_prefix('!').unwrap_or(when).trim();
+        let name = when.strip_prefix('!').unwrap_or(when);
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if name.is_empty() || !name.chars().all(plain) {
-            let hint = "`when` is the name of a variable, as in `when = \"has-gpu\"`".to_owned();
+            let hint =
+                "`when` is the name of a variable, as in `when = \"has-gpu\"` or `when = \"!has-gpu\"`".to_owned();
             let message = format!("`{}` is not the name of a variable", when.escape_debug());
             return self.found.error(source.place(at), message, Some(hint));
         }

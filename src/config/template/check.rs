@@ -45,7 +45,7 @@ pub(super) fn check(kind: TemplateKind, text: &str, scope: &Scope, unset: Unset)
             }];
         }
     };
-    let mut checker = Checker { kind, text, scope, unset, found: Vec::new() };
+    let mut checker = Checker { kind, text, scope, unset, is_snippet: false, found: Vec::new() };
     checker.template(
         &template,
         &mut Reader::default(),
@@ -87,6 +87,8 @@ struct Checker<'a> {
     text: &'a str,
     scope: &'a Scope,
     unset: Unset,
+    /// The text is put into another.
+    is_snippet: bool,
     found: Vec<TemplateProblem>,
 }
 
@@ -124,12 +126,41 @@ impl Checker<'_> {
                     reader.value();
                 }
                 TemplateElement::HelperBlock(block) => self.block(block, &range, reader, frame),
-                // Partials and decorators, and whatever a newer engine may add.
+                TemplateElement::PartialExpression(tag) if tag.params.is_empty() && tag.hash.is_empty() => {
+                    self.snippet(tag.name.as_name().unwrap_or_default(), &range, reader, frame);
+                }
+                // Decorators, and whatever a newer engine may add.
                 _ => {
-                    self.problem(range, "templates cannot include others".to_owned(), None);
+                    let hint = "a snippet of the profile is put in by `{{> NAME}}`";
+                    self.problem(range, "templates cannot do this".to_owned(), Some(hint.to_owned()));
                 }
             }
         }
+    }
+
+    /// Judges a snippet where it is put in: what is wrong with it there is told of its tag.
+    fn snippet(&mut self, name: &str, range: &Range<usize>, reader: &mut Reader, frame: &Frame<'_>) {
+        let known = self.scope.get(super::SNIPPETS).and_then(Json::as_object);
+        let Some(text) = known.and_then(|known| known.get(name)).and_then(Json::as_str) else {
+            let names = known.into_iter().flat_map(|known| known.keys().map(String::as_str));
+            let hint = suggest::hint(name, names);
+            return self.problem(range.clone(), format!("the profile has no snippet `{name}`"), hint);
+        };
+        if self.is_snippet {
+            let hint = Some("write it out".to_owned());
+            return self.problem(range.clone(), "a snippet cannot put in another".to_owned(), hint);
+        }
+        let Ok(template) = Template::compile(text) else {
+            return self.problem(range.clone(), format!("the snippet `{name}` is no template"), None);
+        };
+        let (kind, scope, unset) = (self.kind, self.scope, self.unset);
+        let mut inner = Checker { kind, text, scope, unset, is_snippet: true, found: Vec::new() };
+        inner.template(&template, reader, frame);
+        self.found.extend(inner.found.into_iter().map(|problem| TemplateProblem {
+            range: range.clone(),
+            message: format!("in the snippet `{name}`: {}", problem.message),
+            ..problem
+        }));
     }
 
     fn expression(&mut self, tag: &HelperTemplate, range: &Range<usize>, reader: &Reader, frame: &Frame<'_>) {

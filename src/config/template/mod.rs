@@ -21,6 +21,9 @@ pub use check::is_reserved;
 /// The names a template may use, each with its value. In a check, null stands for a value known later.
 pub type Scope = serde_json::Map<String, Json>;
 
+/// The name in a [`Scope`] under which the texts are that `{{> NAME}}` puts in.
+pub const SNIPPETS: &str = "snippets";
+
 /// What is wrong with a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateProblem {
@@ -76,7 +79,16 @@ pub fn render(kind: TemplateKind, text: &str, scope: &Scope) -> Result<String, T
         TemplateKind::Shell => &registries().shell,
         TemplateKind::Text => &registries().text,
     };
-    registry.render_template(text, scope).map_err(|source| {
+    let known = scope.get(SNIPPETS).and_then(Json::as_object).filter(|_| text.contains('>'));
+    let with_snippets = known.map(|snippets| {
+        let mut registry = registry.clone();
+        for (name, text) in snippets.iter().filter_map(|(name, text)| Some((name, text.as_str()?))) {
+            // One that is no template was told by the check if it is put in here.
+            let _ = registry.register_partial(name, text);
+        }
+        registry
+    });
+    with_snippets.as_ref().unwrap_or(registry).render_template(text, scope).map_err(|source| {
         if matches!(source.reason(), RenderErrorReason::InvalidParamType(RAW_SECRET)) {
             return TemplateError::RawSecret { text: shown(text) };
         }

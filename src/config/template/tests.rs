@@ -41,6 +41,34 @@ fn text_is_not_escaped() {
 }
 
 #[test]
+fn a_snippet_is_put_in_with_the_values_of_the_place_and_is_judged_there() {
+    let mut scope = scope();
+    let snippets = json!({
+        "compose": "docker compose {{#each list}}-f {{this}} {{/each}}", "odd": "x {{paht}}", "again": "{{> compose}}",
+        "secret": "x {{raw secret}}",
+    });
+    scope.insert(SNIPPETS.to_owned(), snippets);
+    let rendered = |text| render(TemplateKind::Shell, text, &scope);
+    assert_eq!(
+        rendered("cd {{path}} && {{> compose}} up").expect("text"),
+        "cd '/srv/my app' && docker compose -f 'a b' -f c  up"
+    );
+    assert_eq!(rendered("ids=$({{> compose}}ps)").expect("text"), "ids=$(docker compose -f 'a b' -f c ps)");
+    for (text, said) in [
+        ("{{> odd}}", "in the snippet `odd`: the variable `paht` is not declared"),
+        ("{{> again}}", "in the snippet `again`: a snippet cannot put in another"),
+        ("{{> compos}}", "no snippet `compos`"),
+        ("'{{> compose}}'", "would end the single quotes"),
+        ("{{> compose list}}", "templates cannot do this"),
+    ] {
+        let found = check(TemplateKind::Shell, text, &scope);
+        assert!(found.iter().any(|problem| problem.message.contains(said)), "{text}: {found:?}");
+        assert!(rendered(text).is_err(), "{text}");
+    }
+    assert!(matches!(rendered("{{> secret}}"), Err(TemplateError::RawSecret { .. })));
+}
+
+#[test]
 fn a_secret_stays_out_of_the_command() {
     assert_eq!(shell("PASSWORD={{secret}} run"), "PASSWORD=\"$LONGSHORE_SECRET_db\" run");
     let error = render(TemplateKind::Shell, "run {{raw secret}}", &scope()).expect_err("refused");
@@ -66,7 +94,7 @@ fn what_is_wrong_is_found_before_rendering() {
         ("cd {{table}}", "table", "is a table"),
         ("cd {{path.x}}", "path.x", "no parts"),
         ("cd {{shout path}}", "{{shout path}}", "nothing that templates can do"),
-        ("{{> other}}", "{{> other}}", "cannot include"),
+        ("{{> other}}", "{{> other}}", "no snippet `other`"),
         ("{{#each list}}{{../paht}}{{/each}}", "../paht", "not declared"),
         ("{{#each list}}{{@root/paht}}{{/each}}", "@root/paht", "not declared"),
     ];

@@ -37,6 +37,7 @@ pub(in crate::engine) async fn take_back(
         restored: false,
         approvals: Vec::new(),
         past: Some(past),
+        unverified: false,
     };
     let mut site = Site::default();
     let (outcome, failure) = match turn.back(&mut site, failure).await {
@@ -56,7 +57,7 @@ pub(in crate::engine) async fn take_back(
     };
     means.recorder.record(Some(&host), what).await?;
     site.leave().await;
-    Ok(HostEnd { host, outcome, failure })
+    Ok(HostEnd { host, outcome, failure, unverified: false })
 }
 
 impl Turn<'_> {

@@ -139,6 +139,7 @@ impl Bench {
             now: clock(),
             windows: Windows::AsPlanned,
             at_most: usize::MAX,
+            answers: Arc::new(|_, _| None),
             lease_term: crate::durable::TERM,
         };
         Self { notes, means, stop, pause, folder }

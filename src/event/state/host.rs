@@ -293,6 +293,11 @@ impl HostState {
         self.after.as_ref().map(Version::as_str).or_else(read).or(self.before.as_ref().map(Version::as_str))
     }
 
+    /// The first check that only a person can make and nobody has made, once the host was changed.
+    pub fn unverified(&self) -> Option<&CheckState> {
+        self.checks.iter().find(|check| check.phase == Phase::After && check.verdict == Verdict::Unverified)
+    }
+
     /// What its sweep and its ad-hoc command say about the exit code.
     pub(super) fn exit_of_probes(&self) -> ExitCode {
         let red = self.checks.iter().any(|check| check.phase == Phase::Sweep && check.verdict != Verdict::Pass);

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use crate::{
-    config::documents::RolloutDoc,
+    config::{ResolvedHost, documents::RolloutDoc, matches_glob},
     model::{Effect, HostName},
     plan::{
-        HostPlan, PlannedUndo, Wave,
+        HostPlan, PlannedUndo, Reading, Wave,
         waves::{self, Traits},
     },
 };
@@ -59,6 +59,27 @@ pub(super) fn warnings(
         warnings.push("some hosts have no health check: their success means only that the steps ended well".to_owned());
     }
     warnings
+}
+
+/// Which hosts have a fact that their profile had rather otherwise: by what is told of it.
+pub(super) type OddFacts = IndexMap<String, Vec<HostName>>;
+
+/// Notes the facts of a host that its profile had rather otherwise. What is not known is not odd.
+pub(super) fn note_odd_facts(host: &ResolvedHost, reading: Option<&Reading>, into: &mut OddFacts) {
+    let Some(reading) = reading else { return };
+    for (name, wanted) in &host.prefers_facts {
+        let Some(found) = reading.facts.get(name) else { continue };
+        if !wanted.0.iter().any(|glob| matches_glob(glob, found)) {
+            let (profile, wanted) = (&host.profile, wanted.0.join("` or `"));
+            let said = format!("the fact `{name}` is `{found}`, and the profile `{profile}` is made for `{wanted}`");
+            into.entry(said).or_default().push(host.name.clone());
+        }
+    }
+}
+
+pub(super) fn of_facts(odd: &OddFacts) -> Vec<String> {
+    let names = |hosts: &[HostName]| hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
+    odd.iter().map(|(said, hosts)| format!("{said}: {}", names(hosts))).collect()
 }
 
 /// What the plan takes on trust: versions that nobody read.

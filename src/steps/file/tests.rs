@@ -287,7 +287,7 @@ fn a_large_file_is_taken_from_the_upload_and_compared_by_digest() {
         trial.write("local", &large);
         let mut file = File { to: trial.at("a file"), from: Some(trial.at("local")), ..File::default() };
         file.load_rendered(Path::new("/")).expect("readable");
-        let upload = program(&file).upload.expect("streamed");
+        let Some(crate::steps::Upload::File(upload)) = program(&file).upload else { panic!("streamed") };
         assert_eq!((upload.size, upload.from.clone()), (200_000, trial.path("local")));
         assert_eq!(trial.look(&file).status, 10);
         fs::write(trial.path("step/upload"), &large[1..]).expect("writable");

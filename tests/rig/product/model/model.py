@@ -12,6 +12,7 @@ FLAVOUR = os.environ["MODEL_FLAVOUR"]
 CONFIG = {"cpu": "models-cpu.yaml", "gpu": "models.yaml"}[FLAVOUR]
 WEIGHTS = os.path.join(os.environ.get("HF_HOME", "/models"), f"weights-{FLAVOUR}")
 asked = collections.Counter()
+order = []
 loading = threading.Lock()
 
 
@@ -36,20 +37,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def do_GET(self):
+    def note(self):
         asked[self.path] += 1
+        order.append(self.path)
+
+    def do_GET(self):
+        self.note()
         if self.path == "/health":
             self.answer(200, {"status": "healthy", "flavour": FLAVOUR})
         elif self.path == "/api/models/config":
             discover()
             self.answer(200, {"flavour": FLAVOUR, "config": CONFIG, "models": {"summarization": "stand-in"}})
         elif self.path == "/asked":
-            self.answer(200, asked)
+            self.answer(200, {"counts": asked, "order": order})
         else:
             self.answer(404, {"error": "no such route"})
 
     def do_POST(self):
-        asked[self.path] += 1
+        self.note()
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         if self.path != "/api/summarize":
             return self.answer(404, {"error": "no such route"})
