@@ -333,7 +333,7 @@ pub enum Upload {
     /// A file, resumed where it stopped.
     File(LargeFile),
     /// What the host lacks of a folder, as a folder.
-    Tree(LoadedTree),
+    Tree(Box<LoadedTree>),
 }
 
 /// A local file that is too large for a program.

@@ -149,7 +149,7 @@ impl StepKind for Tree {
             look: Some(look),
             act: format!("{begin}{}", include_str!("tree/act.sh")),
             undo: Some(format!("{begin}{}", include_str!("tree/undo.sh"))),
-            upload: self.loaded.clone().map(Upload::Tree),
+            upload: self.loaded.clone().map(|tree| Upload::Tree(Box::new(tree))),
             ..HostProgram::default()
         })
     }

@@ -41,7 +41,7 @@ pub async fn upload(
 ) -> Result<(), StepError> {
     match upload {
         Upload::File(file) => large_file(session, run_as, file, path, progress).await,
-        Upload::Tree(of) => tree::send(session, &run_as, of, path, progress).await,
+        Upload::Tree(of) => tree::send(session, run_as, of, path, progress).await,
     }
 }
 

@@ -338,7 +338,7 @@ keep = { daily = 7, weekly = 4 }
     Example {
         of: "Deliver",
         note: "A `restore` with `latest` finds it then. `longshore drill` does this by itself.",
-        playbook: r#"hosts = "spare"
+        playbook: r#"hosts = "lab-1"
 
 [[steps]]
 name = "Bring the copy of berlin-1"

@@ -14,5 +14,6 @@ mod markdown;
 mod picture;
 mod reference;
 mod requirements;
+mod shipped;
 mod sources;
 mod tutorial;

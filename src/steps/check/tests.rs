@@ -77,6 +77,23 @@ async fn an_http_answer_is_judged_by_each_condition() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_40_a_slow_first_answer_passes_with_a_time_of_its_own_and_not_with_the_usual_one() {
+    let server = WebServer::start(|_| {
+        std::thread::sleep(Duration::from_millis(600));
+        answer(200, "", "warm")
+    })
+    .await;
+    let stand = Stand::new();
+    for (own, wanted) in [("", Verdict::Fail), (", timeout = \"20s\"", Verdict::Pass)] {
+        let text = format!("http = {{ url = \"http://127.0.0.1:{}/api/models/config\"{own} }}", server.port);
+        let check: Check = toml::from_str(&text).expect("a check");
+        let usual = Duration::from_millis(150);
+        let probed = stand.with(async |reach| check.probe(reach, usual).await).await;
+        assert_eq!(probed.verdict, wanted, "{own}: {}", probed.seen);
+    }
+}
+
 #[tokio::test]
 async fn a_request_carries_what_was_asked_and_secrets_stay_hidden() {
     let server = WebServer::start(|request| answer(500, "", &format!("who is {}", &request[..20]))).await;

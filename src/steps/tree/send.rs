@@ -25,7 +25,7 @@ const HAS: &str = include_str!("has.sh");
 /// `changed` and `gone`. What an earlier attempt brought there goes.
 pub(in crate::steps) async fn send(
     session: &Arc<dyn Session>,
-    run_as: &Option<(String, Option<Secret>)>,
+    run_as: Option<(String, Option<Secret>)>,
     tree: &LoadedTree,
     path: &str,
     progress: &(dyn Fn(Progress) + Send + Sync),
@@ -44,8 +44,8 @@ pub(in crate::steps) async fn send(
     let has = Has::read(&has);
     let changed: Vec<Entry> = manifest.0.iter().filter(|entry| !has.lines.contains(&entry.line())).cloned().collect();
     let wanted: HashSet<&str> = manifest.0.iter().map(|entry| entry.path.as_str()).collect();
-    let gone: String =
-        has.known.iter().filter(|path| !wanted.contains(path.as_str())).map(|path| format!("{path}\n")).collect();
+    let gone = has.known.iter().filter(|path| !wanted.contains(path.as_str()));
+    let gone = gone.fold(String::new(), |gone, path| gone + path + "\n");
     host.put("cat >\"$f/gone\"\n", if tree.keep_old { "" } else { &gone }).await?;
     if !changed.is_empty() {
         host.files(tree, &changed, progress).await?;
@@ -88,14 +88,14 @@ impl Has {
 
 struct Host<'a> {
     session: &'a Arc<dyn Session>,
-    run_as: &'a Option<(String, Option<Secret>)>,
+    run_as: Option<(String, Option<Secret>)>,
     begin: String,
 }
 
 impl Host<'_> {
     fn exec(&self, text: &str, limit: Duration) -> Exec {
         let mut exec = Exec::script(format!("{}{text}", self.begin)).timeout(limit);
-        exec.run_as.clone_from(self.run_as);
+        exec.run_as.clone_from(&self.run_as);
         exec
     }
 
