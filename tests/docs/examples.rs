@@ -132,7 +132,7 @@ answer = "yes"
 by = "anna"
 ```
 
-With `retry` the check waits for it. After the run, `apply` again with the file: nothing is done twice, and the checks are made anew.
+With `retry` the check waits for the answer, so that the file may be written while the run goes on.
 "#;
 
 /// A step kind: the type of its arguments, what is to be known beside its keys, and a playbook that uses it.

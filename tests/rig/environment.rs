@@ -106,19 +106,15 @@ fn f_29_a_panel_that_nobody_looked_at_is_unverified_until_somebody_did() {
     assert_eq!(ran.row("fovea-1")[1], "unverified", "{ran}");
     let ran = ran.says("The administrators' panel was looked at: unverified");
     assert_eq!(rig.running("fovea-1"), "0.3.1", "nothing is taken back for it: {ran}");
-    let answers = |answer: &str| {
-        let question = "Does the administrators' panel of fovea-1 open and show SystemConfig, at 0.3.1?";
-        let text = format!(
-            "[[answer]]\nhost = \"fovea-1\"\nquestion = \"{question}\"\nanswer = \"{answer}\"\nby = \"anna\"\n"
-        );
-        project.write("answers.toml", &text);
-        project.path("answers.toml").to_string_lossy().into_owned()
-    };
-    let again =
-        |file: &str| project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes", "--approvals", file]).run();
-    again(&answers("no")).expect_code(1).says("anna: no");
-    let ran = again(&answers("yes")).expect_code(0);
-    assert_eq!(ran.row("fovea-1")[1], "unchanged", "{ran}");
+    // Once more, with what somebody saw.
+    let question = "Does the administrators' panel of fovea-1 open and show SystemConfig, at 0.3.1?";
+    let text = format!("[[answer]]\nhost = \"fovea-1\"\nquestion = \"{question}\"\nanswer = \"yes\"\nby = \"anna\"\n");
+    project.write("answers.toml", &text);
+    let file = project.path("answers.toml").to_string_lossy().into_owned();
+    let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes", "--approvals", &file]).run();
+    let ran = ran.expect_code(0);
+    assert_eq!(ran.row("fovea-1")[1], "done", "{ran}");
+    assert!(format!("{}", project.told()).contains("anna: yes"));
 }
 
 /// F-09: what cannot be pulled leaves what runs alone.

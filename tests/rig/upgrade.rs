@@ -1,13 +1,13 @@
 //! What goes well: a minor release over both flavours and two versions, a patch, a release that is slow to start.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs};
 
 use longshore::{
     event::{Happening, Phase},
     model::{HostOutcome, Verdict},
 };
 
-use crate::rig::{CLAIMS_KEY, Install, Rig};
+use crate::rig::{CLAIMS_KEY, Install, Rig, source};
 
 pub const ALL: [Install; 4] = [
     ("fovea-1", "0.3.0", "cpu"),
@@ -23,7 +23,9 @@ fn f_15_f_19_f_21_f_22_f_26_f_27_f_28_f_29_f_35_f_36_f_41_f_42_a_minor_goes_over
     rig.installed(&ALL);
     let project = rig.project(&ALL);
     let before: BTreeMap<_, _> = ALL.map(|(host, ..)| (host, rig.data(host, "label"))).into();
-    ALL.iter().for_each(|(host, ..)| rig.listen(host));
+    for (host, ..) in ALL {
+        rig.listen(host);
+    }
     let mode = rig.shell("fovea-1", "stat -c '%a %U' .env; head -n 1 .env");
 
     // Not without its notes having been read (F-06, F-14).
@@ -174,4 +176,88 @@ fn f_10_a_release_that_is_slow_to_start_is_waited_for() {
     assert_eq!(rig.running("fovea-2"), "0.4.2");
     let told = project.told();
     assert!(told.state().hosts.values().all(|host| host.outcome == Some(HostOutcome::Done)), "{told}");
+}
+
+/// The reference's own way: the sources are brought to the host and built there, and the registry is not even up. All gates
+/// and steps are those of an upgrade.
+#[test]
+fn f_43_f_44_f_47_a_minor_is_deployed_from_source_while_the_registry_is_away() {
+    let Some(rig) = Rig::up() else { return };
+    let hosts = [("fovea-1", "0.3.0", "cpu")];
+    rig.installed(&hosts);
+    let project = rig.project(&hosts);
+    let (before, image) = (rig.data("fovea-1", "label"), rig.image("fovea-1"));
+
+    // The tree of the release: what changed since the image that it builds on, and the compose file with `build`.
+    let product = source().join("tests/rig/product");
+    let tree = project.path("source");
+    let put = |from: &str, to: &str| {
+        let to = tree.join(to);
+        fs::create_dir_all(to.parent().expect("a folder")).expect("made");
+        fs::copy(product.join(from), to).expect("copied");
+    };
+    let compose = fs::read_to_string(product.join("docker-compose.yml")).expect("read");
+    let built = |name: &str| format!("image: registry:5000/fovea/{name}:");
+    let compose = ["backend", "model-service"]
+        .iter()
+        .fold(compose, |text, name| text.replace(&built(name), &format!("build: ./{name}\n    {}", built(name))));
+    put("releases/0.4.0.json", "backend/app/release.json");
+    put("model/model.py", "model-service/model.py");
+    for migration in ["20251020080000_durations", "20251101100000_claims"] {
+        let file = format!("migrations/{migration}/migration.sql");
+        put(&file, &format!("backend/app/prisma/{file}"));
+    }
+    fs::write(tree.join("docker-compose.yml"), compose).expect("written");
+    fs::write(tree.join("backend/Dockerfile"), "FROM registry:5000/fovea/backend:0.3.0\nCOPY app /app\n")
+        .expect("written");
+    let model = "FROM registry:5000/fovea/model-service:0.3.0\nCOPY model.py /app/model.py\n";
+    fs::write(tree.join("model-service/Dockerfile"), model).expect("written");
+    fs::create_dir_all(tree.join(".git")).expect("made");
+    fs::write(tree.join(".git/HEAD"), "not for the host\n").expect("written");
+    fs::copy(source().join("playbooks/fovea-deploy.toml"), project.path("playbooks/fovea-deploy.toml"))
+        .expect("copied");
+    project.change("playbooks/fovea-deploy.toml", "~/src/fovea", &tree.to_string_lossy());
+    project.change("playbooks/fovea-deploy.toml", "soak = \"5m\"", "soak = \"3s\"");
+
+    rig.shell("fovea-1", "docker images -q registry:5000/fovea/backend:0.4.0 | xargs -r docker rmi -f");
+    let rule = "OUTPUT -p tcp --dport 5000 -j REJECT --reject-with tcp-reset";
+    rig.shell("fovea-1", &format!("iptables -I {rule}"));
+    let ran = project.longshore(["apply", "fovea-deploy", "--to", "0.4.0", "--ack", "0.4.0", "--yes"]).run();
+    rig.shell("fovea-1", &format!("iptables -D {rule}"));
+    let ran = ran.expect_code(0);
+    assert_eq!(rig.running("fovea-1"), "0.4.0", "{ran}");
+    assert_eq!(rig.data("fovea-1", "type_name"), before, "{ran}");
+    let inspect =
+        |image: &str, format: &str| rig.says("fovea-1", &["docker", "image", "inspect", "--format", format, image]);
+    assert_eq!(
+        inspect("registry:5000/fovea/backend:0.4.0", "{{len .RepoDigests}}"),
+        "0",
+        "it came from a registry: {ran}"
+    );
+    assert_eq!(inspect("registry:5000/fovea/backend:rollback", "{{.Id}}"), image, "{ran}");
+    assert_eq!(rig.shell("fovea-1", "ls -d .git 2>/dev/null || echo none"), "none");
+    assert!(rig.shell("fovea-1", "cat .env").contains("SESSION_SECRET=secret-of-fovea-1"), "{ran}");
+    assert_eq!(rig.spot_check("fovea-1")["panel"], "SystemConfig");
+    let told = project.told();
+    let started = told.happened("fovea-1").into_iter().filter_map(|what| match what {
+        Happening::StepStarted { name, .. } => Some(name.clone()),
+        _ => None,
+    });
+    let started: Vec<_> = started.collect();
+    let order = [
+        "Bring the source tree",
+        "Fetch the images",
+        "Back up",
+        "Write the new tag",
+        "Stop the backend",
+        "Apply migrations",
+        "Start the new release",
+        "Seed",
+        "Warm",
+        "It is the new release",
+    ];
+    let place = |step: &str| {
+        started.iter().position(|name| name.starts_with(step)).unwrap_or_else(|| panic!("{step}: {started:?}"))
+    };
+    assert!(order.map(place).is_sorted(), "{started:?}");
 }
