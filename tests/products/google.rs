@@ -60,7 +60,12 @@ impl Google {
         let text =
             format!("#!/bin/sh\necho \"$*\" >>'{}'\nexec '{}' \"$@\"\n", path("calls").display(), answers.display());
         fs::write(path("bin/gcloud"), text).expect("written");
-        let made = Command::new("chmod").arg("0755").arg(path("bin/gcloud")).status().expect("chmod runs");
+        let curl = found("curl").expect("it was there");
+        let text =
+            format!("#!/bin/sh\necho \"$*\" >>'{}'\nexec '{}' \"$@\"\n", path("asked").display(), curl.display());
+        fs::write(path("bin/curl"), text).expect("written");
+        let made =
+            Command::new("chmod").arg("0755").args([path("bin/gcloud"), path("bin/curl")]).status().expect("it runs");
         assert!(made.success());
         let mut server = Command::new("python3")
             .arg(stand_in("google.py"))
@@ -131,6 +136,11 @@ impl Google {
         let text = fs::read_to_string(&file).unwrap_or_default();
         let _ = fs::remove_file(file);
         text.lines().map(str::to_owned).collect()
+    }
+
+    /// The arguments with which services were asked by `curl`.
+    pub fn asked(&self) -> String {
+        fs::read_to_string(self.folder.path().join("asked")).unwrap_or_default()
     }
 
     /// What serves: each service's revisions with their share, and the tag of the image of each.

@@ -373,3 +373,20 @@ fn t_19_t_12_a_schema_that_is_not_the_one_of_the_release_is_no_success() {
     told.says("wanted db_migration 20260401_other");
     assert_eq!(project.serving(), [BACK; 2], "{ran}");
 }
+
+#[test]
+fn t_17_a_service_that_lets_nobody_in_is_asked_as_the_user_of_gcloud_whose_token_no_argument_shows() {
+    let Some(project) = Project::on(Gcloud::StandIn, &SERVICES[4..]) else { return };
+    project.google.faults(&json!({ "private": ["gateway"] }));
+    let ran = project.upgrade("1.3.1");
+    assert_eq!(ran.row("maps")[1], "undone", "{ran}");
+    let fleet = fs::read_to_string(project.path("inventory/fleet.toml")).expect("read");
+    project
+        .write("inventory/fleet.toml", &fleet.replace("health-within = 3", "health-within = 3\nauthenticate = true"));
+    let ran = project.upgrade("1.3.1").expect_code(0);
+    assert_eq!(project.serving(), ["100 % 1.3.1;"; 2], "{ran}");
+    let told = project.longshore(["--output", "json", "history", "show", "last"]).run().expect_code(0);
+    let asked = project.google.asked();
+    assert!(asked.contains("/at/gateway/api/health"), "{asked}");
+    assert!(!format!("{asked}{ran}{told}").contains("identity-of-the-test"), "{asked}");
+}

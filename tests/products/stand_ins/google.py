@@ -10,6 +10,7 @@ noted. The state is in FILE after each request.
 The test says what is to go wrong by POST to `/stand-in`:
   broken     ["SERVICE:TAG"]  revisions of that image never become ready
   unhealthy  ["SERVICE:TAG"]  they become ready, and say that they are not ok
+  private    ["SERVICE"]      their users have to say who they are
   split      ["SERVICE"]      traffic that is sent to the latest revision goes there by half
   backup     "FAILED"         how a backup ends
   hidden     true             the list of backups misses the new ones
@@ -25,7 +26,7 @@ import random
 import string
 import sys
 import threading
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 PROJECT, REGION, INSTANCE = "acme", "europe-west1", "tessallite"
 # The schema that a release's frontend brings, when it starts.
@@ -197,7 +198,7 @@ class Cloud:
 
     # Requests
 
-    def answer(self, method, path, query, body):
+    def answer(self, method, path, body, user):
         for failing in self.faults.get("failing", []):
             if failing in path:
                 raise Refused(503, "The service is currently unavailable.")
@@ -207,6 +208,8 @@ class Cloud:
                 self.faults = body
             return {}
         if parts[0] == "at" and method == "GET" and len(parts) == 4 and parts[2:] == ["api", "health"]:
+            if parts[1] in self.faults.get("private", []) and user != "Bearer identity-of-the-test":
+                raise Refused(403, "Your client does not have permission to get URL from this server.")
             image = self.services[parts[1]]["revisions"][self.users_of(parts[1])]["image"]
             return {"status": "degraded" if self.is_in("unhealthy", parts[1], image) else "ok", "db_migration": self.sql["head"]}
         if (method, path) == ("GET", f"/v1/projects/{PROJECT}/locations"):
@@ -254,7 +257,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         with self.cloud.lock:
             try:
-                code, answer = 200, self.cloud.answer(self.command, url.path, parse_qs(url.query), body)
+                code, answer = 200, self.cloud.answer(self.command, url.path, body, self.headers.get("authorization"))
             except Refused as refused:
                 code, answer = refused.code, {"error": {"code": refused.code, "message": str(refused), "status": "REFUSED"}}
             if url.path != "/stand-in":
