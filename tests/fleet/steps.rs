@@ -341,3 +341,31 @@ fn every_kind_of_step_works_and_a_secret_is_seen_nowhere() {
 fn mode(path: &Path) -> u32 {
     std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).expect("it is there").permissions()) & 0o7777
 }
+
+#[test]
+fn a_last_try_that_the_end_of_the_time_cuts_short_does_not_hide_what_the_one_before_it_saw() {
+    let Some(fleet) = Fleet::of(1) else { return };
+    fleet.write(
+        "playbooks/look.toml",
+        r#"
+hosts = "all"
+
+[[steps]]
+name = "Begin"
+command = { run = "touch begun", dir = "{{path}}" }
+repeat-safe = true
+no-undo = "it does no harm"
+
+[[check]]
+name = "It is well"
+after-only = true
+timeout = "20s"
+retry = { every = "1s", for = "3s" }
+command = { run = "[ ! -e asked ] || sleep 30; touch asked; echo the disk is full; exit 1", dir = "{{path}}" }
+"#,
+    );
+    let ran = fleet.longshore(["apply", "look", "--yes"]).run();
+    assert_ne!(ran.code, Some(0), "{ran}");
+    ran.says("the disk is full");
+    assert!(fleet.host("web-01").home.join("asked").exists());
+}
