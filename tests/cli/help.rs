@@ -203,8 +203,8 @@ fn each_command_says_in_a_line_what_it_does_and_then_how() {
           --check                Only look: what would change, without changing it
           --diff                 With `--check`: show the differences of files,
                                  secrets hidden
-          --approvals <FILE>     File of approvals, for what nobody at a terminal is
-                                 asked about
+          --approvals <FILE>     File of approvals and of answers to manual checks,
+                                 for what nobody at a terminal is asked about
           --wait                 Wait for the window of each host that is outside of
                                  its own
           --break-glass <NAME>   Start hosts outside their windows, on this person's
@@ -321,8 +321,8 @@ fn commands_that_steer_a_run_from_another_terminal_say_how_too() {
                                 restore]
           --host <HOST>         The held host that goes on that way; may be given
                                 several times
-          --approvals <FILE>    File of approvals, for what nobody at a terminal is
-                                asked about
+          --approvals <FILE>    File of approvals and of answers to manual checks,
+                                for what nobody at a terminal is asked about
           --wait                Wait for the window of each host that is outside of
                                 its own
           --break-glass <NAME>  Start hosts outside their windows, on this person's
@@ -352,8 +352,8 @@ fn commands_that_steer_a_run_from_another_terminal_say_how_too() {
           --host <HOST>         This host, however it ended
           --as-planned          Go on as planned, although the playbook has changed
                                 since
-          --approvals <FILE>    File of approvals, for what nobody at a terminal is
-                                asked about
+          --approvals <FILE>    File of approvals and of answers to manual checks,
+                                for what nobody at a terminal is asked about
           --wait                Wait for the window of each host that is outside of
                                 its own
           --break-glass <NAME>  Start hosts outside their windows, on this person's
