@@ -72,6 +72,13 @@ impl Rig {
         }
     }
 
+    /// Takes the product and everything of it away from a host.
+    pub fn emptied(&self, host: &str) {
+        let down = "docker compose --progress quiet --profile '*' down -v --remove-orphans -t 1 </dev/null";
+        self.shell(host, &format!("{down}\nfind . -mindepth 1 -delete"));
+        let _ = fs::remove_file(self.folder.join("hosts").join(host).join("installed"));
+    }
+
     /// Runs a verb of `tests/rig/host`.
     #[expect(clippy::unused_self, reason = "hosts are there while their rig is")]
     pub fn control(&self, host: &str, words: &[&str]) -> Output {
@@ -202,6 +209,9 @@ impl Rig {
         project.write("roles/fovea/role.toml", &role.replace(r#"for = "60s""#, r#"for = "20s""#));
         fs::copy(source().join("playbooks/fovea-flavour.toml"), project.path("playbooks/fovea-flavour.toml"))
             .expect("copied");
+        for playbook in ["playbooks/fovea-backup.toml", "playbooks/fovea-restore.toml"] {
+            fs::copy(source().join(playbook), project.path(playbook)).expect("copied");
+        }
         let playbook = fs::read_to_string(source().join("playbooks/fovea-upgrade.toml")).expect("the playbook");
         assert!(playbook.contains("soak = \"5m\""));
         project.write("playbooks/fovea-upgrade.toml", &playbook.replace("soak = \"5m\"", "soak = \"3s\""));

@@ -86,11 +86,18 @@ impl Compiler<'_> {
             made
         };
         let passes = steps.iter().any(|step| step.effect.passes_no_return());
-        let when = |docs: &'r [StepDoc]| if passes { docs } else { &[] };
+        let when = |docs: &'r [StepDoc], so: bool| if passes && so { docs } else { &[] };
+        // What puts an upgrade's backup back is not for actions that make none: they have data of their own to go by.
+        let is_named = |doc: &StepDoc| steps.iter().any(|step| doc.name.as_ref() == Some(&step.name));
+        let needed = || role.restore.iter().flat_map(|doc| &doc.requires);
+        let is_left = |needed: &crate::config::documents::Requirement| {
+            steps.iter().any(|step| leaves(&step.name, &needed.receipt))
+        };
+        let fits = role.upgrade.iter().any(is_named) || needed().all(is_left);
         let mut recovery = Recovery {
-            incident: part(self, when(&role.incident), StepPart::Incident),
-            safety_copy: part(self, when(&role.safety_copy), StepPart::SafetyCopy),
-            restore: part(self, when(&role.restore), StepPart::Restore),
+            incident: part(self, when(&role.incident, true), StepPart::Incident),
+            safety_copy: part(self, when(&role.safety_copy, fits), StepPart::SafetyCopy),
+            restore: part(self, when(&role.restore, fits), StepPart::Restore),
             rollback: part(self, &role.rollback, StepPart::Main),
             ..Recovery::default()
         };

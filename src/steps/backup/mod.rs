@@ -101,6 +101,9 @@ pub(super) const TOOLS: &str = include_str!("tools.sh");
 /// The query `$counts`: every table with its number of rows.
 pub(super) const COUNTS: &str = include_str!("counts.sh");
 
+/// Functions that prove the copy of an `SQLite` file.
+pub(super) const SQLITE_PROOF: &str = include_str!("sqlite_proof.sh");
+
 /// Free space that must remain unless the step says otherwise.
 const RESERVE: Size = Size(64 << 20);
 

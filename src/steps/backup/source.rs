@@ -168,10 +168,11 @@ impl SqliteSource {
 
     pub(super) fn functions(&self) -> String {
         format!(
-            "file={}\ntables={}\nhead={}\n{}",
+            "file={}\ntables={}\nhead={}\n{}{}",
             path_word(&self.file),
             quote(&self.tables.0.join("\n")),
             quote(self.head.as_deref().unwrap_or_default()),
+            super::SQLITE_PROOF,
             include_str!("sqlite.sh")
         )
     }

@@ -18,30 +18,18 @@ produce() {
   fact database "$file"
 }
 prove() {
-  [ -s "$part" ] || die 'the copy is empty'
-  said=$(sqlite3 -readonly "$part" 'pragma integrity_check' 2>&1) || die "the copy is damaged: $said"
-  [ "$said" = ok ] || die "the copy is damaged: $said"
-  sqlite3 -readonly -bail "$part" "select name from sqlite_master where type = 'table' and name not like 'sqlite\_%' escape '\' order by name" \
-    >"$LONGSHORE_STEP_DIR/tables" || die 'the tables of the copy cannot be listed'
+  sound "$part"
   [ -s "$LONGSHORE_STEP_DIR/tables" ] || [ "$empty" = yes ] || die "$file has no tables: is it the right one?"
-  printf '%s\n' "$tables" >"$LONGSHORE_STEP_DIR/wanted"
-  while read -r table; do
-    [ -n "$table" ] || continue
-    grep -qxF -- "$table" "$LONGSHORE_STEP_DIR/tables" || die "the copy has no table \`$table\`"
-  done <"$LONGSHORE_STEP_DIR/wanted"
-  rows=0
+  counted "$part"
   number=0
-  while read -r table; do
-    quoted=$(printf '%s' "$table" | sed 's/"/""/g')
-    count=$(sqlite3 -readonly -bail "$part" "select count(*) from \"$quoted\"") || die "the rows of \`$table\` cannot be counted"
-    fact row "$table $count"
-    rows=$((rows + count))
+  while IFS= read -r row; do
+    fact row "$row"
     number=$((number + 1))
-  done <"$LONGSHORE_STEP_DIR/tables"
+  done <"$LONGSHORE_STEP_DIR/counts"
   fact tables "$number"
   fact rows "$rows"
   if [ -n "$head" ]; then
-    said=$(sqlite3 -readonly -bail "$part" "$head") || die 'the migration head cannot be read from the copy'
+    said=$(head_of "$part") || exit 1
     fact head "$said"
   fi
   proof="opened and checked: $rows rows in $number tables"

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     HostProgram, PostgresSource, Problem, SqliteSource, StepKind, Template, Texts, Undoing, Work,
-    backup::{COUNTS, TOOLS},
+    backup::{COUNTS, SQLITE_PROOF, TOOLS},
     command::CommandLine,
     shell::{self, path_word},
 };
@@ -159,6 +159,7 @@ impl Restore {
             let _ = writeln!(text, "live={}", path_word(&target.file));
             let _ = writeln!(text, "tables={}", quote(&target.tables.0.join("\n")));
             let _ = writeln!(text, "head={}", quote(target.head.as_deref().unwrap_or_default()));
+            text.push_str(SQLITE_PROOF);
             text.push_str(include_str!("sqlite.sh"));
         }
         if let Some(target) = &self.files {

@@ -35,26 +35,15 @@ load() {
   opened >"$fresh" || die "the copy $file cannot be read to its end"
 }
 compare() {
-  [ -s "$fresh" ] || die 'the copy is empty'
-  said=$(sqlite3 -readonly "$fresh" 'pragma integrity_check' 2>&1) || die "the copy is damaged: $said"
-  [ "$said" = ok ] || die "the copy is damaged: $said"
-  sqlite3 -readonly -bail "$fresh" "select name from sqlite_master where type = 'table' and name not like 'sqlite\_%' escape '\' order by name" \
-    >"$LONGSHORE_STEP_DIR/tables" || die 'the tables of the copy cannot be listed'
+  sound "$fresh"
   [ -s "$LONGSHORE_STEP_DIR/tables" ] || die 'the copy has no tables'
-  printf '%s\n' "$tables" >"$LONGSHORE_STEP_DIR/wanted"
-  while read -r table; do
-    [ -n "$table" ] || continue
-    grep -qxF -- "$table" "$LONGSHORE_STEP_DIR/tables" || die "the copy has no table \`$table\`"
-  done <"$LONGSHORE_STEP_DIR/wanted"
-  rows=0
-  while read -r table; do
-    quoted=$(printf '%s' "$table" | sed 's/"/""/g')
-    count=$(sqlite3 -readonly -bail "$fresh" "select count(*) from \"$quoted\"") || die "the rows of \`$table\` cannot be counted"
-    [ -z "$(told rows)" ] || grep -qxF -- "row $table $count" "$sidecar" || die "\`$table\` has $count rows, not what the receipt says"
-    rows=$((rows + count))
-  done <"$LONGSHORE_STEP_DIR/tables"
+  counted "$fresh"
+  while IFS= read -r row; do
+    [ -z "$(told rows)" ] || grep -qxF -- "row $row" "$sidecar" ||
+      die "\`${row% *}\` has ${row##* } rows, not what the receipt says"
+  done <"$LONGSHORE_STEP_DIR/counts"
   if [ -n "$head" ]; then
-    said=$(sqlite3 -readonly -bail "$fresh" "$head") || die 'the migration head of the copy cannot be read'
+    said=$(head_of "$fresh") || exit 1
     [ -z "$(told head)" ] || [ "$said" = "$(told head)" ] || die "the copy has the migration head $said, its receipt says $(told head)"
     printf 'longshore-receipt head %s\n' "$said"
   fi
