@@ -434,8 +434,12 @@ const CARELESS: &str = "[[upgrade]]\nname = \"A careless step\"\nwhen = \"carele
     command = { run = \"{{raw careless}}\", dir = \"{{data}}\" }\n\n[[upgrade]]\nname = \"Point to the new release\"";
 
 #[test]
-fn s_06_s_09_s_10_s_18_s_20_what_must_never_happen_is_found_out_before_the_new_release_starts() {
+fn s_06_s_09_s_10_s_18_s_19_s_20_what_must_never_happen_is_found_out_before_the_new_release_starts() {
+    // What goes on listening when the unit has stopped.
+    let left = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listens = format!("listens = {}", left.local_addr().expect("bound").port());
     let hosts = [
+        ("sv-port", "{}", listens.as_str()),
         ("sv-wrong-path", "{}", "data = \"HOME/srv/old-files\""),
         ("sv-no-key", "{}", "session-key = \"\""),
         ("sv-no-notice", "{}", "notices = \"http://127.0.0.1:9/\""),
@@ -462,6 +466,7 @@ fn s_06_s_09_s_10_s_18_s_20_what_must_never_happen_is_found_out_before_the_new_r
     let ran = product.upgrade("2.1.0").expect_code(1);
     let outcomes = product.outcomes();
     for (host, result, cause) in [
+        ("sv-port", "undone", "the unit is stopped, and something still listens on port"),
         ("sv-wrong-path", "parked", "shared/files, not /"),
         ("sv-no-key", "parked", "missing in .env: SESSION_KEY"),
         ("sv-no-notice", "failed", "the notice was not delivered"),
