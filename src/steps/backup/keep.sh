@@ -1,6 +1,12 @@
 # Which proven copies may go: all but the newest of each of the last days, weeks and months that have one,
-# the newest of all, and those of runs that are still open. Expects: to, name, daily, weekly, monthly, latest.
+# the newest of all, and those of runs that are still open or can be taken back. Expects: to, name, daily, weekly, monthly, latest.
 # Prints `keep FILE WHY` and `go FILE`, newest first. Copies without a receipt are neither counted nor touched.
+# Whether a finished run changed data, so that taking it back puts its own copy back. The host keeps what a rollback needs for
+# 30 days; a plan that was too long to be kept here may have changed some.
+changed_data() {
+  [ -f "$1" ] || return 1
+  grep -q '"effect":"\(data\|irreversible\)"' "$1" || ! grep -q '"part":' "$1"
+}
 list_copies() {
   for sidecar in "$to/$name"-*.receipt; do
     [ -f "$sidecar" ] || continue
@@ -11,9 +17,13 @@ list_copies() {
     # A copy that is not as long as its receipt says is no copy to rely on, nor one to throw away unseen.
     [ "$(wc -c <"$copy" | tr -d ' \t')" = "$(sed -n 's/^size //p' "$sidecar")" ] || continue
     of=$(sed -n 's/^run //p' "$sidecar")
-    open=no
-    if [ -n "${runs:-}" ] && [ -d "$runs/$of" ] && [ ! -e "$runs/$of/closed" ]; then open=yes; fi
-    printf '%s %s %s\n' "$stamp" "$open" "${copy##*/}"
+    needed=no
+    if [ -n "${runs:-}" ] && [ -d "$runs/$of" ]; then
+      if [ ! -e "$runs/$of/closed" ]; then needed=open
+      elif changed_data "$runs/$of/manifest"; then needed=rollback
+      fi
+    fi
+    printf '%s %s %s\n' "$stamp" "$needed" "${copy##*/}"
   done | sort -r
 }
 sort_out() {
@@ -35,7 +45,8 @@ sort_out() {
       if (week != last_week && weeks_kept < weekly) { weeks_kept++; why = why (why == "" ? "" : ", ") "of its week" }
       if (month != last_month && months_kept < monthly) { months_kept++; why = why (why == "" ? "" : ", ") "of its month" }
       last_day = day; last_week = week; last_month = month
-      if (why == "" && $2 == "yes") why = "a run that is not closed may need it"
+      if (why == "" && $2 == "open") why = "a run that is not closed may need it"
+      if (why == "" && $2 == "rollback") why = "the rollback of its run would put it back"
       if (why == "") print "go " $3; else print "keep " $3 " " why
     }'
 }

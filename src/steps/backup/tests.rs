@@ -293,16 +293,21 @@ fn b_14_the_newest_of_14_days_and_8_weeks_stay() {
 }
 
 #[test]
-fn a_copy_that_an_open_run_may_need_is_not_removed() {
+fn a_copy_that_an_open_run_or_a_rollback_may_need_is_not_removed() {
     in_every_shell(|trial| {
         fs::create_dir(trial.path("copies")).expect("writable");
         // The folder of a step lies in that of its run, beside those of other runs.
-        for run in ["open", "over", "mine"] {
+        for run in ["open", "over", "went", "mine"] {
             fs::create_dir_all(trial.path(&format!("runs/{run}/step.keep"))).expect("writable");
         }
-        trial.write("runs/over/closed", "");
+        for (run, effect) in [("over", "code"), ("went", "data")] {
+            trial.write(&format!("runs/{run}/closed"), "");
+            let manifest = format!(r#"{{"part":{{"steps":[{{"effect":"{effect}"}}]}}}}"#);
+            trial.write(&format!("runs/{run}/manifest"), format!("{run} anna@laptop\n{manifest}\n"));
+        }
         trial.variable("LONGSHORE_STEP_DIR", &trial.at("runs/mine/step.keep"));
         for (stamp, run) in [
+            ("20261031T000000Z", "went"),
             ("20261101T000000Z", "open"),
             ("20261102T000000Z", "over"),
             ("20261103T000000Z", "gone"),
@@ -327,7 +332,8 @@ fn a_copy_that_an_open_run_may_need_is_not_removed() {
             .into_iter()
             .filter(|name| name.rsplit_once('.').is_some_and(|(_, end)| end == "dump"))
             .collect();
-        assert_eq!(left, ["db-20261101T000000Z-open.dump", "db-20261104T000000Z-mine.dump"]);
+        let stay = ["db-20261031T000000Z-went.dump", "db-20261101T000000Z-open.dump", "db-20261104T000000Z-mine.dump"];
+        assert_eq!(left, stay);
     });
 }
 
