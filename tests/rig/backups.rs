@@ -23,7 +23,6 @@ fn b_16_b_17_b_21_b_22_b_23_the_database_of_another_day_is_put_back_with_the_pro
     assert_eq!(first["facts"]["head"], "20250915090000_summaries", "{points:#}");
     let moment = first["made"].as_str().expect("a time");
     project.change("playbooks/fovea-restore.toml", "2026-11-13T12:00:00Z", moment);
-    project.change("playbooks/fovea-restore.toml", "fovea-berlin", "fovea-1");
 
     let ran = project.longshore(["apply", "fovea-restore", "--yes"]).run().expect_code(6);
     ran.tells("to approve restore of fovea-1");

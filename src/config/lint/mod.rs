@@ -1,6 +1,7 @@
 //! What no single value shows: names that lead nowhere, circles, steps that contradict themselves,
 //! templates with names that nobody declares.
 
+mod data;
 mod inventory;
 mod playbook;
 mod releases;

@@ -8,7 +8,7 @@ use super::Findings;
 use crate::{
     config::{
         Place,
-        documents::{DataStore, Loss, OneOrMany, RoleCheck, StepDoc},
+        documents::{OneOrMany, RoleCheck, StepDoc},
         resolve::Variables,
         source::{KeyPath, Source},
         suggest,
@@ -158,36 +158,6 @@ impl Steps<'_, '_, '_> {
                 self.found.error(self.setting.source.place(&at.key("name")), message, Some(hint));
             }
             names.push(&check.name);
-        }
-    }
-
-    /// Judges what data a product has: what is worth saving is, and what is not is not by accident.
-    pub fn data(&mut self, path: &KeyPath, stores: &[DataStore]) {
-        let mut names: Vec<&str> = Vec::new();
-        for (index, store) in stores.iter().enumerate() {
-            let (at, loss) = (path.index(index), store.loss.as_str());
-            let source = self.setting.source;
-            if let Some(check) = store.to_check() {
-                self.action(&at, &mut Action::Check(check));
-            }
-            if let Some(when) = &store.when {
-                self.when(&at.key("when"), when);
-            }
-            if store.name.trim().is_empty() || names.contains(&store.name.as_str()) {
-                let message = format!("there must be one piece of data called `{}`", store.name.escape_debug());
-                self.found.error(source.place(&at.key("name")), message, None);
-            }
-            if store.copy.is_some() && store.when.is_none() && !store.loss.is_needed() {
-                let message = format!("what is `{loss}` is not saved by default");
-                let hint = "add `when` with a variable by which a host asks for it, or leave out `copy`".to_owned();
-                self.found.error(source.key_place(&at.key("copy")), message, Some(hint));
-            }
-            if store.point_in_time && store.loss != Loss::Critical {
-                let message = format!("what is `{loss}` is not worth recovery to any moment");
-                let hint = "only what is `critical` is: leave out `point-in-time`".to_owned();
-                self.found.error(source.key_place(&at.key("point-in-time")), message, Some(hint));
-            }
-            names.push(&store.name);
         }
     }
 
@@ -438,7 +408,7 @@ impl Steps<'_, '_, '_> {
 
     /// Judges what a step does. The keys of a check of a role stand beside its name, those of a step
     /// below its kind: `at` leads to where they begin.
-    fn action(&mut self, at: &KeyPath, action: &mut Action) {
+    pub(super) fn action(&mut self, at: &KeyPath, action: &mut Action) {
         let source = self.setting.source;
         for problem in action.kind().problems() {
             let path = follow(source, at, &problem.key);
@@ -524,7 +494,7 @@ impl Steps<'_, '_, '_> {
         }
     }
 
-    fn when(&mut self, at: &KeyPath, when: &str) {
+    pub(super) fn when(&mut self, at: &KeyPath, when: &str) {
         let source = self.setting.source;
         let name = when.strip_prefix('!').unwrap_or(when);
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');

@@ -361,3 +361,44 @@ fn what_cannot_be_restored_is_said_before_anything_is_touched() {
         assert!(problems.iter().any(|message| message.contains(problem)), "{text}: {problems:?}");
     }
 }
+
+#[test]
+fn b_29_what_age_encrypted_comes_back_and_lies_nowhere_readable() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("key");
+    let Ok(made) = Command::new("age-keygen").arg("-o").arg(&key).output() else {
+        eprintln!("SKIPPED: age is not installed");
+        return;
+    };
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    let recipient = said.split_whitespace().last().expect("a recipient");
+    in_every_shell(|trial| {
+        if trial.path("bin").exists() {
+            let age = Command::new("sh").args(["-c", "command -v age"]).output().expect("sh").stdout;
+            let age = String::from_utf8_lossy(&age).trim().to_owned();
+            std::os::unix::fs::symlink(age, trial.path("bin/age")).expect("writable");
+        }
+        trial.variable("LONGSHORE_RUN", "run1");
+        trial.write(".env", "SESSION_SECRET=hunter2\n");
+        let env = trial.at(".env");
+        let file = saved(
+            trial,
+            &format!(
+                "name = 'env'\nto = '{}'\nencrypt = {{ run = ['age', '-r', '{recipient}'], extension = 'age' }}\n\
+                 files = {{ paths = '{env}', must-set = {{ '{env}' = 'SESSION_SECRET' }} }}",
+                trial.at("copies")
+            ),
+        );
+        assert!(file.ends_with(".tar.gz.age"), "{file}");
+        let bytes = fs::read(&file).expect("there");
+        assert!(bytes.starts_with(b"age-encryption.org/"), "it is not encrypted");
+        let left = trial.names("copies");
+        assert_eq!(left.len(), 2, "something readable was left: {left:?}");
+        trial.write(".env", "SESSION_SECRET=other\n");
+        trial.acts(&restore(&format!(
+            "from = '{file}'\ndecrypt = ['age', '-d', '-i', '{}']\nfiles = {{ paths = '{env}' }}",
+            key.display()
+        )));
+        assert_eq!(trial.read(".env"), "SESSION_SECRET=hunter2\n");
+    });
+}
