@@ -4,6 +4,7 @@
 #
 # GROUP is a new control group of the unified hierarchy, LINGERING a user whose processes may stay. systemd is the first
 # process of namespaces of its own, with units of its own and nothing of this machine's; killing this kills all of it.
+# UNITS in the environment is a folder of further units.
 set -e
 if [ "$1" != --inside ]; then
   echo $$ >"$1/cgroup.procs"
@@ -79,5 +80,5 @@ unit user.slice </dev/null
   printf 'Requires=logind.service\nAfter=logind.service\n[Service]\nKillMode=process\nExecStart='
   printf '%s ' "$@"
 } | unit tested.service
-exec env -i container=test SYSTEMD_UNIT_PATH=/run/units PATH="$PATH" \
+exec env -i container=test SYSTEMD_UNIT_PATH="/run/units${UNITS:+:$UNITS}" PATH="$PATH" \
   /lib/systemd/systemd --system --unit=test.target --show-status=no --log-target=null

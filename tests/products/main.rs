@@ -24,4 +24,6 @@ mod notices;
 mod postgres;
 mod svrunner;
 mod svrunner_fly;
+mod svrunner_lab;
+mod svrunner_system;
 mod tessallite;

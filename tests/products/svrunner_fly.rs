@@ -18,7 +18,7 @@ use crate::{
     fleet::Fleet,
     fly::{Fly, MOUNTS, TOKEN, toml},
     sshd::skip,
-    svrunner::{PASSWORD, install, release},
+    svrunner_lab::{PASSWORD, install, release},
 };
 
 /// A server of a release, which ends with the test.
