@@ -15,10 +15,10 @@ use super::{
 use crate::{
     config::Project,
     engine::{self, Mode},
-    event::{RunState, UndoState},
+    event::RunState,
     ledger::{Ledger, RunRecord},
     model::{ExitCode, HostName, StepId, StepOutcome},
-    plan::{self, DoneAhead, Pace, Plan, Purpose},
+    plan::{DoneAhead, Pace, Plan, Purpose},
     report::{self, Detail, words},
 };
 
@@ -168,24 +168,7 @@ fn recorded(ledger: &Ledger) -> Vec<DoneAhead> {
     let mut done = Vec::new();
     for run in runs.iter().filter(|run| run.purpose == Purpose::Prefetch.as_str()).take(MOST_READ) {
         let Some((plan, state)) = read(run) else { continue };
-        for (host, of) in &plan.hosts {
-            let Some(known) = state.hosts.get(host) else { continue };
-            for step in &of.steps {
-                let Some(state) = known.steps.get(&step.id) else { continue };
-                let is_good = state.outcome.as_ref().is_some_and(StepOutcome::is_good);
-                if !is_good || state.undo == UndoState::Undone {
-                    continue;
-                }
-                done.push(DoneAhead {
-                    host: host.clone(),
-                    action: step.action.clone(),
-                    run_as: step.run_as.clone(),
-                    run: run.number,
-                    at: plan::made_ahead(&state.receipt).or(state.ended).unwrap_or(state.started),
-                    receipt: state.receipt.clone(),
-                });
-            }
-        }
+        done.extend(engine::done_ahead(&plan, &state, run.number));
     }
     done
 }

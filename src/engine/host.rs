@@ -81,6 +81,7 @@ pub(super) async fn run(
         head_before: None,
         head_after: None,
         restored: false,
+        took_itself_back: false,
         approvals,
         past,
         unverified: false,
@@ -188,6 +189,8 @@ pub(super) struct Turn<'a> {
     head_after: Option<String>,
     /// The run's own backup was put back.
     restored: bool,
+    /// A step was not confirmed in time, and the host took it back by itself.
+    took_itself_back: bool,
     /// What a person approved for the host.
     approvals: Vec<Approval>,
     /// What the ledger knows of the host, where the run was taken up again.

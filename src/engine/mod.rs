@@ -3,6 +3,7 @@
 //! The engine decides nothing that the plan has not decided. It knows neither ledger nor terminal:
 //! what happens goes to a [`Recorder`], and an event is durable before the next thing is done.
 
+mod ahead;
 mod ask;
 mod attached;
 mod budget;
@@ -43,6 +44,7 @@ use crate::{
     transport::Transport,
 };
 
+pub use ahead::done_ahead;
 pub use ask::{ask, read_out};
 pub use close::{Verdict, close};
 pub use exec::{AdHoc, exec};

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use super::backup_of;
 use crate::{
     event::{HostState, RunState, StepState, UndoState},
-    model::{Effect, HostName, HostOutcome, RunId, RunNumber, Span, StepId, StepOutcome, StepPart},
+    model::{Downtime, Effect, HostName, HostOutcome, RunId, RunNumber, Span, StepId, StepOutcome, StepPart},
     plan::{
-        FailureBudget, HostPlan, HostRollback, KeptReceipt, Plan, PlannedStep, PlannedUndo, Promote, Purpose, Recovery,
-        Shape, TakenStep, Timing, Watch, Wave, made_ahead,
+        Estimate, FailureBudget, HostPlan, HostRollback, KeptReceipt, Plan, PlannedStep, PlannedUndo, Promote, Purpose,
+        Recovery, Shape, Summary, TakenStep, Timing, Watch, Wave, made_ahead,
     },
 };
 
@@ -71,7 +71,7 @@ pub fn rollback(finished: Finished<'_>, hosts: &[HostName], now: Timestamp) -> (
         budget: FailureBudget::default(),
     };
     let names = |hosts: &[HostName]| hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
-    let plan = Plan {
+    let mut plan = Plan {
         made_at: now,
         digest: String::new(),
         title: format!("Rollback of run {}: {}", finished.number, finished.plan.title),
@@ -81,8 +81,13 @@ pub fn rollback(finished: Finished<'_>, hosts: &[HostName], now: Timestamp) -> (
         waves: vec![wave],
         warnings: warnings.into_iter().map(|(warning, hosts)| format!("{warning} ({})", names(&hosts))).collect(),
         hosts: plans,
+        // What the releases on the way there ask of a person, and what going there put at risk, is not asked or told again.
+        notes: Vec::new(),
+        acknowledged: Vec::new(),
+        summary: None,
         ..finished.plan.clone()
     };
+    plan.summary = Some(Summary::of(&plan));
     (Some(plan.seal()), refused)
 }
 
@@ -101,9 +106,6 @@ fn host_plan(
         Some(HostOutcome::Done) => {}
         Some(HostOutcome::Unchanged) => return Err(("the run changed nothing there".to_owned(), true)),
         Some(HostOutcome::Undone) => return Err(("it was taken back in the run itself".to_owned(), true)),
-        Some(HostOutcome::NotStarted | HostOutcome::Parked) | None if state.steps.is_empty() => {
-            return Err(("the run did not begin there".to_owned(), true));
-        }
         Some(HostOutcome::Held) => {
             let why = format!(
                 "it is held: `longshore resume {} --as code-rollback|restore --host HOST` takes it back",
@@ -111,6 +113,8 @@ fn host_plan(
             );
             return Err((why, false));
         }
+        // Refused, unreachable, parked, not started: whatever kept the run from it.
+        _ if state.steps.is_empty() => return Err(("the run did not begin there".to_owned(), true)),
         other => {
             let stands = other.map_or("not finished", HostOutcome::as_str);
             return Err((format!("its upgrade is {stands}: only a finished one is taken back"), false));
@@ -163,7 +167,7 @@ fn host_plan(
         copies: id(copies),
         restores: id(restores),
     };
-    let plan = HostPlan {
+    let mut plan = HostPlan {
         found: state.after.clone(),
         // Going back is for when something is wrong, and that keeps to no hours.
         windows: Vec::new(),
@@ -183,6 +187,7 @@ fn host_plan(
         rollback: Some(rollback),
         ..of.clone()
     };
+    plan.estimate = Some(Estimate::of(&plan));
     Ok((plan, left))
 }
 
@@ -234,7 +239,9 @@ fn shape(of: &HostPlan, state: &HostState) -> Result<Back, String> {
 /// Adds what takes one step of the run back.
 fn take_back(run: &RunId, step: &PlannedStep, into: &mut Vec<PlannedStep>, left: &mut Vec<String>) {
     let taken = |by_kind| Some(TakenStep { run: run.clone(), step: step.id.clone(), by_kind });
-    let of = |undo: &PlannedStep, name: String, by_kind| PlannedStep {
+    // The product goes down where it came up, and the other way round.
+    let down = step.timing.downtime.map(Downtime::reversed);
+    let of = |undo: &PlannedStep, name: String, by_kind, (is_first, is_last)| PlannedStep {
         name,
         effect: Effect::Code,
         undo: PlannedUndo::Nothing,
@@ -242,16 +249,24 @@ fn take_back(run: &RunId, step: &PlannedStep, into: &mut Vec<PlannedStep>, left:
         retry: undo.retry.clone().filter(|_| undo.repeat_safe),
         takes_back: taken(by_kind),
         confirm_within: None,
-        timing: Timing::default(),
+        timing: Timing {
+            expected: undo.timing.expected,
+            downtime: down.filter(|down| match down {
+                Downtime::Begins => is_first,
+                Downtime::Ends => is_last,
+                Downtime::During => true,
+            }),
+        },
         ..undo.clone()
     };
     match &step.undo {
         PlannedUndo::Nothing => {}
-        PlannedUndo::ByProgram => into.push(of(step, format!("Take back: {}", step.name), true)),
+        PlannedUndo::ByProgram => into.push(of(step, format!("Take back: {}", step.name), true, (true, true))),
         PlannedUndo::By(steps) => {
             for (index, undo) in steps.iter().enumerate() {
                 let part = if steps.len() > 1 { format!(", {} of {}", index + 1, steps.len()) } else { String::new() };
-                into.push(of(undo, format!("Take back: {}{part}", step.name), false));
+                let place = (index == 0, index + 1 == steps.len());
+                into.push(of(undo, format!("Take back: {}{part}", step.name), false, place));
             }
         }
         PlannedUndo::Impossible { reason, waived } => {

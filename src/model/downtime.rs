@@ -25,4 +25,14 @@ impl Downtime {
     pub fn ends(self) -> bool {
         matches!(self, Self::Ends | Self::During)
     }
+
+    /// What taking such a step back does.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Begins => Self::Ends,
+            Self::Ends => Self::Begins,
+            Self::During => Self::During,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Which hosts of a rollout are still on an old version, and for how long they have been behind.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use super::{
     page::{Page, cell},
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::RunState,
-    model::{HostName, HostOutcome},
+    model::{HostName, HostOutcome, Version},
 };
 
 /// Names the hosts that do not have the version that was wanted, once the run has ended and others have it.
@@ -24,9 +24,11 @@ pub(super) fn behind(state: &RunState, page: &Page) -> Option<String> {
     let mut versions: BTreeMap<&str, Vec<&HostName>> = BTreeMap::new();
     for (name, host) in state.hosts.iter().filter(|(_, host)| !is_good(host.outcome)) {
         let Some(wanted) = &host.wanted else { continue };
-        let version = host.version().unwrap_or("an unknown version");
-        if version != wanted.as_str() {
-            versions.entry(version).or_default().push(name);
+        let version = host.version();
+        // Of what cannot be compared nobody knows that it is newer.
+        let order = version.map_or(Some(Ordering::Less), |version| Version::new(version).compare(wanted));
+        if !matches!(order, Some(Ordering::Equal | Ordering::Greater)) {
+            versions.entry(version.unwrap_or("an unknown version")).or_default().push(name);
         }
     }
     if versions.is_empty() {

@@ -21,13 +21,15 @@ pub(super) fn risk(plan: &Plan, page: &Page) -> String {
     if summary.hosts == 0 || plan.purpose == Purpose::Check {
         return String::new();
     }
-    let lines = if plan.purpose == Purpose::Prefetch {
-        let mut lines =
-            vec![("time", time_ahead(&summary)), ("downtime", "none: nothing that runs is changed".to_owned())];
-        lines.extend(windows(plan, &summary, page).into_iter().map(|sentence| ("windows", sentence)));
-        lines
-    } else {
-        lines(plan, &summary, page)
+    let lines = match plan.purpose {
+        Purpose::Prefetch => {
+            let mut lines =
+                vec![("time", time_one_way(&summary)), ("downtime", "none: nothing that runs is changed".to_owned())];
+            lines.extend(windows(plan, &summary, page).into_iter().map(|sentence| ("windows", sentence)));
+            lines
+        }
+        Purpose::Rollback => back(plan, &summary),
+        Purpose::Apply | Purpose::Check => lines(plan, &summary, page),
     };
 
     let mut text = format!("\n{}\n", page.paint(Tone::Strong, "At a glance"));
@@ -40,6 +42,18 @@ pub(super) fn risk(plan: &Plan, page: &Page) -> String {
         text.push_str(&page.wrap(&format!("  {shown}{gap}{sentence}"), INDENT));
     }
     text
+}
+
+/// What is taken back is not taken forward again where that fails, and neither canaries nor windows are asked.
+fn back(plan: &Plan, summary: &Summary) -> Vec<(&'static str, String)> {
+    let asked = people(plan, summary);
+    vec![
+        ("time", time_one_way(summary)),
+        ("downtime", downtime(summary)),
+        ("halts", halts(&plan.rollout.budget)),
+        ("windows", "do not bind it".to_owned()),
+        ("asked", if asked.is_empty() { "nothing, while all goes well".to_owned() } else { asked }),
+    ]
 }
 
 fn lines(plan: &Plan, summary: &Summary, page: &Page) -> Vec<(&'static str, String)> {
@@ -82,8 +96,8 @@ fn time(summary: &Summary) -> String {
     format!("about {} a host, {back}; about {whole} in all, soaks included", range(summary.forward))
 }
 
-/// What is fetched is not taken back, and nothing soaks.
-fn time_ahead(summary: &Summary) -> String {
+/// What is fetched, or taken back, is not taken back again, and nothing soaks.
+fn time_one_way(summary: &Summary) -> String {
     format!("about {} a host; about {} in all", range(summary.forward), about(summary.whole))
 }
 

@@ -10,14 +10,14 @@ const PLAYBOOK: &str = r#"
 hosts = "all"
 
 [rollout]
-at-once = 3
+at-once = 4
 
 [rollout.budget]
 failed = 3
 
 [[steps]]
 name = "Before"
-command = { run = "echo before >>trace", dir = "{{path}}" }
+command = { run = "echo before >>trace", dir = "{{path}}", unless = "[ -e first ]" }
 undo = { command = { run = "echo before-undone >>trace", dir = "{{path}}" } }
 
 [[steps]]
@@ -46,14 +46,18 @@ fn keys(fleet: &Fleet, port: u16) -> PathBuf {
 #[test]
 fn a_step_that_locks_the_controller_out_is_taken_back_by_the_host_itself() {
     let Some(mut fleet) = Fleet::new() else { return };
-    for name in ["good", "cut", "ill"] {
+    for name in ["good", "cut", "ill", "first"] {
         fleet.add(name, |sshd| sshd);
     }
-    for index in 0..3 {
+    for index in 0..4 {
         let keys = keys(&fleet, fleet.hosts[index].sshd.port);
         let host = &mut fleet.hosts[index];
         fs::write(host.home.join("trace"), "").expect("written");
         fs::write(host.home.join(&host.name), "").expect("written");
+        // Ill, too, and nothing was done there before.
+        if host.name == "first" {
+            fs::write(host.home.join("ill"), "").expect("written");
+        }
         host.lines = format!("vars = {{ path = \"{}\", keys = \"{}\" }}\n", host.home.display(), keys.display());
     }
     fleet.write_inventory("");
@@ -67,12 +71,14 @@ fn a_step_that_locks_the_controller_out_is_taken_back_by_the_host_itself() {
     for name in ["cut", "ill"] {
         assert_eq!(fleet.read(name, "trace"), "before\nclose\nopened\nbefore-undone\n", "{name}");
     }
+    assert_eq!(fleet.read("first", "trace"), "close\nopened\n");
     let state = ran.state();
     let outcome =
         |name: &str| state.hosts.iter().find(|(host, _)| host.as_str() == name).and_then(|(_, host)| host.outcome);
     assert_eq!(outcome("good"), Some(HostOutcome::Done));
     assert_eq!(outcome("cut"), Some(HostOutcome::Undone));
     assert_eq!(outcome("ill"), Some(HostOutcome::Undone));
+    assert_eq!(outcome("first"), Some(HostOutcome::Undone), "the host took back all that was done");
     for (name, why) in [("cut", "refused user"), ("ill", "The host is well")] {
         let failure = ran
             .happened(name)
@@ -84,7 +90,7 @@ fn a_step_that_locks_the_controller_out_is_taken_back_by_the_host_itself() {
             assert!(said.contains(part), "{name}: {said}");
         }
     }
-    for name in ["good", "cut", "ill"] {
+    for name in ["good", "cut", "ill", "first"] {
         fleet.assert_released(name);
     }
     fleet.assert_nothing_runs();

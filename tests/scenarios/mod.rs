@@ -1,5 +1,7 @@
 //! Rules of a rollout, each shown by a simulated fleet: a scenario in, the tables that a person sees out.
 
+mod command;
+mod run;
 mod scenario;
 mod wire;
 mod world;

@@ -1,29 +1,24 @@
 //! One scenario: a fleet, a playbook, what goes wrong, what a person does; and the run of it under a paused clock.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    fs,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use longshore::{
     config::{Project, Severity},
-    engine::{self, Control, Means, Mode, Promoter, Secrets, Stop, Windows},
-    event::{Event, Happening, RecordError, Recorder, RunState},
-    model::{HostName, HostOutcome, RunId, RunNumber, Secret, SecretSource, Span},
+    engine::{Control, Means, Promoter, Secrets, Stop, Windows},
+    event::Recorder,
+    model::{RunNumber, Secret, SecretSource, Span},
     plan::{self, Plan},
-    report::{self, Page},
+    report::{self, Detail, Page},
 };
 
 use super::{
+    command::{Command, Then},
+    run::{Clock, Hands, Notes, Run, Steering, id},
     wire::Simulated,
     world::{Fault, World},
 };
@@ -37,6 +32,21 @@ pub(crate) struct Scenario {
     pub(crate) says: String,
     /// What the playbook has beside its role, action and hosts.
     playbook: String,
+    /// The version wanted.
+    #[serde(default = "usual")]
+    to: String,
+    /// Which of the roles in `product`.
+    #[serde(default)]
+    role: Role,
+    /// The product's `releases.toml`.
+    #[serde(default)]
+    releases: Option<String>,
+    /// When it begins.
+    #[serde(default = "usual_beginning")]
+    begins: Timestamp,
+    /// What is typed first: `apply`, unless it says something else.
+    #[serde(default)]
+    first: Then,
     fleet: Vec<Part>,
     #[serde(default)]
     fault: Vec<Fault>,
@@ -47,6 +57,40 @@ pub(crate) struct Scenario {
     then: Vec<Then>,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Role {
+    /// Four steps, the second of which may change data.
+    #[default]
+    Role,
+    /// Every way back there is: incident, safety copy, restore, migrations that can be read.
+    Data,
+    /// What may be fetched ahead of time.
+    Ahead,
+    /// A step that may cut the controller off.
+    Door,
+}
+
+impl Role {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Role => include_str!("product/role.toml"),
+            Self::Data => include_str!("product/data.toml"),
+            Self::Ahead => include_str!("product/ahead.toml"),
+            Self::Door => include_str!("product/door.toml"),
+        }
+    }
+}
+
+fn usual() -> String {
+    "1.4.9".to_owned()
+}
+
+/// A Monday, at eight in the morning UTC.
+fn usual_beginning() -> Timestamp {
+    Timestamp::from_second(1_772_438_400).expect("a time")
+}
+
 /// Hosts that are alike.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -54,7 +98,11 @@ struct Part {
     /// The name, with a number behind it.
     name: String,
     hosts: usize,
+    /// As the plan is told; `unknown` tells nothing.
     version: String,
+    /// What is installed by the time of the run, where it is another.
+    #[serde(default)]
+    really: Option<String>,
     #[serde(default)]
     profile: Option<String>,
     #[serde(default)]
@@ -85,92 +133,6 @@ enum Does {
     Kill,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Then {
-    does: Again,
-    /// How long after the end of what came before.
-    #[serde(default)]
-    after: Option<Span>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Again {
-    Resume,
-    RetryUnreached,
-    RetryFailed,
-    RetryNotStarted,
-}
-
-/// The clock of the scenarios begins here.
-const BEGINNING: i64 = 1_772_438_400;
-
-/// What was recorded, and what it adds up to.
-struct Notes {
-    run: RunId,
-    /// What happened to waves, with the time since the beginning.
-    story: Mutex<String>,
-    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    state: Mutex<RunState>,
-}
-
-#[async_trait]
-impl Recorder for Notes {
-    async fn record(&self, host: Option<&HostName>, what: Happening) -> Result<(), RecordError> {
-        let mut state = self.state.lock().expect("not poisoned");
-        let (run, sequence, at) = (self.run.clone(), state.sequence + 1, (self.clock)());
-        let event = Event { run, sequence, at, host: host.cloned(), what };
-        state.apply(&event).map_err(|error| RecordError(error.to_string()))?;
-        if let Some(line) = line(&event.what, &state) {
-            let since = Duration::try_from(at.duration_since(beginning())).expect("time goes on");
-            let since = report::words::duration(Duration::from_secs(since.as_secs()));
-            let _ = writeln!(self.story.lock().expect("not poisoned"), "  {since}: {line}");
-        }
-        Ok(())
-    }
-}
-
-fn beginning() -> Timestamp {
-    Timestamp::from_second(BEGINNING).expect("a time")
-}
-
-/// What the story tells of an event.
-fn line(what: &Happening, state: &RunState) -> Option<String> {
-    let name = |wave: usize| state.waves[wave].name.as_str();
-    Some(match what {
-        Happening::WaveStarted { name, .. } => format!("{name} begins"),
-        Happening::SoakStarted { wave, length } => {
-            format!("{}; {} soaks for {length}", ends(state, *wave), name(*wave))
-        }
-        Happening::SoakFinished { wave, verdict } => format!("the soak of {} is over: {verdict}", name(*wave)),
-        Happening::WaveFinished { wave } if state.waves[*wave].soak.is_none() => {
-            format!("{}; {} is finished", ends(state, *wave), name(*wave))
-        }
-        Happening::WaveFinished { wave } => format!("{} is finished", name(*wave)),
-        Happening::Halted { nothing_left: true, .. } => "a budget is exceeded, and nothing is left to halt".to_owned(),
-        Happening::Halted { .. } => "halted".to_owned(),
-        Happening::Interrupted { .. } => "interrupted".to_owned(),
-        _ => return None,
-    })
-}
-
-/// When the hosts of a wave had ended: half of them, and all but the last.
-fn ends(state: &RunState, wave: usize) -> String {
-    let hosts = &state.waves[wave].hosts;
-    let mut ends: Vec<_> = hosts.iter().filter_map(|host| state.hosts[host].ended).collect();
-    ends.sort();
-    let at = |index: usize| {
-        let since = Duration::try_from(ends[index].duration_since(beginning())).expect("time goes on");
-        report::words::duration(Duration::from_secs(since.as_secs()))
-    };
-    match ends.len() {
-        0 => "no host has ended".to_owned(),
-        1 => format!("its host ended at {}", at(0)),
-        count => format!("half of {count} hosts ended by {}, all but one by {}", at(count / 2 - 1), at(count - 2)),
-    }
-}
-
 struct NoSecrets;
 
 impl Secrets for NoSecrets {
@@ -198,109 +160,101 @@ impl Scenario {
     /// Plays it, and tells what a person would see after each command, and what is true.
     pub(crate) async fn play(&self) -> String {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let plan = Arc::new(self.plan(folder.path()));
-        let versions = self.fleet.iter().flat_map(Part::hosts).map(|(name, part)| (name, part.version.clone()));
-        let world = Arc::new(World::new(versions.collect(), self.fault.clone()));
-        let clock: Arc<dyn Fn() -> Timestamp + Send + Sync> = {
-            let world = Arc::clone(&world);
-            Arc::new(move || {
-                let since = jiff::SignedDuration::try_from(world.now()).expect("a short time");
-                beginning() + since
-            })
+        let whole = self.plan(folder.path());
+        let versions = self.fleet.iter().flat_map(Part::hosts);
+        let versions =
+            versions.map(|(name, part)| (name, part.really.as_ref().unwrap_or(&part.version).clone())).collect();
+        let world = Arc::new(World::new(versions, self.fault.clone()));
+        let clock: Clock = {
+            let (world, begins) = (Arc::clone(&world), self.begins);
+            Arc::new(move || begins + jiff::SignedDuration::try_from(world.now()).expect("a short time"))
         };
-        let run: RunId = RunId::from_text("01scenario0000000000000000").expect("an id");
-        let notes = Arc::new(Notes {
-            run: run.clone(),
-            story: Mutex::default(),
-            clock: Arc::clone(&clock),
-            state: Mutex::default(),
-        });
         let mut text = format!("{}\n", self.says.trim());
-        let _ = writeln!(text, "\n$ longshore apply upgrade.toml\n");
-        let mut again: Option<Again> = None;
-        let mut rest = self.then.iter();
-        loop {
-            let (stop, stopped) = watch::channel(Stop::No);
-            let (pause, paused) = watch::channel(false);
-            let promotion = Arc::new(Notify::new());
-            let promoter = Arc::new(Word(Arc::clone(&promotion)));
-            let means = Means {
-                transport: Arc::new(Simulated(Arc::clone(&world))),
-                recorder: Arc::clone(&notes) as Arc<dyn Recorder>,
-                secrets: Arc::new(NoSecrets),
-                control: Control { stop: stopped, paused, promoter },
-                progress: Arc::new(|_, _| {}),
-                run: run.clone(),
-                owner: "anna@laptop".to_owned(),
-                lease_term: longshore::durable::TERM,
-                local: folder.path().to_path_buf(),
-                connect_within: Duration::from_secs(10),
-                now: Arc::clone(&clock),
-                windows: Windows::AsPlanned,
-                at_most: usize::MAX,
-                answers: Arc::new(|_, _| None),
-            };
-            let past = notes.state.lock().expect("not poisoned").clone();
-            let ran = async {
-                let plan = Arc::clone(&plan);
-                let ended = match again {
-                    None => engine::apply(plan, Mode::Apply, means).await,
-                    Some(again) => {
-                        let hosts = chosen(&past, again);
-                        let purpose = if again == Again::Resume { "resume" } else { "retry" };
-                        engine::resume(plan, past, hosts, purpose, means).await
-                    }
-                };
-                ended.expect("events in a legal order")
-            };
-            let person = async {
-                for act in &self.person {
-                    let Some(left) = act.at.0.checked_sub(world.now()) else { continue };
-                    tokio::time::sleep(left).await;
-                    match act.does {
-                        Does::Pause => drop(pause.send_replace(true)),
-                        Does::Promote => {
-                            pause.send_replace(false);
-                            promotion.notify_one();
-                        }
-                        Does::Abort => drop(stop.send_replace(Stop::Drain)),
-                        Does::Kill => return,
-                    }
-                }
-                std::future::pending::<()>().await;
-            };
+        let mut runs: Vec<Run> = Vec::new();
+        for then in std::iter::once(&self.first).chain(&self.then) {
+            tokio::time::sleep(then.after.map_or(Duration::ZERO, |after| after.0)).await;
+            // A rollback is of the last upgrade.
+            let of = runs.iter().rfind(|run| run.does == Command::Apply).map_or(RunNumber(1), |run| run.number);
+            let _ = writeln!(text, "\n$ longshore {}\n", then.typed(of));
+            if then.does.begins_a_run() {
+                let looks = || self.means(&world, &clock, folder.path(), &Steering::new().0);
+                let Some(plan) = then.plan(&whole, &runs, clock(), looks, &mut text).await else { continue };
+                runs.push(Run::new(then.does, plan, runs.len(), self.begins, &clock));
+            }
+            let run = runs.last().expect("a run was begun");
+            if then.shows_plan {
+                text.push_str(&report::plan(&run.plan, Detail::Brief, &Page::plain(100)));
+                text.push('\n');
+            }
+            let (steering, hands) = Steering::new();
+            let mut means = self.means(&world, &clock, folder.path(), &steering);
+            means.recorder = Arc::clone(&run.notes) as Arc<dyn Recorder>;
+            means.run = run.notes.run.clone();
+            if let Some((by, reason)) = &then.glass {
+                means.windows = Windows::Overridden { by: by.clone(), reason: reason.clone() };
+            }
             // Nothing takes a day: what hangs is found here, and not by whoever waits for the tests.
+            let ran = tokio::time::timeout(Duration::from_hours(24), run.go(then, means));
             let exit = tokio::select! {
-                exit = tokio::time::timeout(Duration::from_hours(24), ran) => Some(exit.expect("it ends")),
-                () = person => None,
+                exit = ran => Some(exit.expect("it ends")),
+                () = self.people(&world, &hands) => None,
             };
-            let state = notes.state.lock().expect("not poisoned").clone();
-            text.push_str(&report::results(
-                &state,
-                Some(RunNumber(1)),
-                &Page { now: Some(clock()), ..Page::plain(100) },
-            ));
+            let state = run.state();
+            let page = Page { now: Some(clock()), ..Page::plain(100) };
+            text.push_str(&report::results(&state, Some(run.number), &page));
             match exit {
                 Some(exit) => assert_eq!(exit, state.exit_code(), "the run and the fold disagree\n{text}"),
                 None => text.push_str("the controller died\n"),
             }
-            let story = std::mem::take(&mut *notes.story.lock().expect("not poisoned"));
+            let story = std::mem::take(&mut *run.notes.story.lock().expect("not poisoned"));
             let _ = write!(text, "\nafter\n{story}");
-            let Some(next) = rest.next() else { break };
-            tokio::time::sleep(next.after.map_or(Duration::ZERO, |after| after.0)).await;
-            again = Some(next.does);
-            let typed = match next.does {
-                Again::Resume => "resume",
-                Again::RetryUnreached => "retry --unreached",
-                Again::RetryFailed => "retry --failed",
-                Again::RetryNotStarted => "retry --not-started",
-            };
-            let _ = writeln!(text, "\n$ longshore {typed}\n");
         }
         // What still runs on the hosts comes to its end.
         tokio::time::sleep(Duration::from_hours(1)).await;
         let _ = write!(text, "\n{}", truth(&world));
         text
+    }
+
+    /// What a run needs; it is given its own recorder and its own id.
+    fn means(&self, world: &Arc<World>, clock: &Clock, local: &Path, steering: &Steering) -> Means {
+        Means {
+            transport: Arc::new(Simulated(Arc::clone(world))),
+            recorder: Arc::new(Notes::new(id(9), self.begins, clock)),
+            secrets: Arc::new(NoSecrets),
+            control: Control {
+                stop: steering.stop.clone(),
+                paused: steering.paused.clone(),
+                promoter: Arc::new(Word(Arc::clone(&steering.promotion))),
+            },
+            progress: Arc::new(|_, _| {}),
+            run: id(9),
+            owner: "anna@laptop".to_owned(),
+            lease_term: longshore::durable::TERM,
+            local: local.to_path_buf(),
+            connect_within: Duration::from_secs(10),
+            now: Arc::clone(clock),
+            windows: Windows::AsPlanned,
+            at_most: usize::MAX,
+            answers: Arc::new(|_, _| None),
+        }
+    }
+
+    /// Does what people do while a run goes on. Ends where the controller dies.
+    async fn people(&self, world: &World, hands: &Hands) {
+        for act in &self.person {
+            let Some(left) = act.at.0.checked_sub(world.now()) else { continue };
+            tokio::time::sleep(left).await;
+            match act.does {
+                Does::Pause => drop(hands.pause.send_replace(true)),
+                Does::Promote => {
+                    hands.pause.send_replace(false);
+                    hands.promotion.notify_one();
+                }
+                Does::Abort => drop(hands.stop.send_replace(Stop::Drain)),
+                Does::Kill => return,
+            }
+        }
+        std::future::pending::<()>().await;
     }
 
     /// Writes the project and compiles the playbook, as the command does.
@@ -328,8 +282,11 @@ impl Scenario {
             let _ = writeln!(inventory, "[groups.{group}]\nhosts = {hosts:?}");
         }
         write("inventory/fleet.toml", &inventory);
-        write("roles/product/role.toml", include_str!("product/role.toml"));
-        let head = "role = \"product\"\naction = \"upgrade\"\nhosts = \"all\"\nto = \"1.4.9\"\n";
+        write("roles/product/role.toml", self.role.text());
+        if let Some(releases) = &self.releases {
+            write("roles/product/releases.toml", releases);
+        }
+        let head = format!("role = \"product\"\naction = \"upgrade\"\nhosts = \"all\"\nto = \"{}\"\n", self.to);
         write("playbooks/upgrade.toml", &format!("{head}{}", self.playbook));
         let (project, mut found) = Project::load_with_home(root, None);
         let (playbook, more) = project.load_playbook(&root.join("playbooks/upgrade.toml"));
@@ -345,11 +302,14 @@ impl Scenario {
             purpose: plan::Purpose::Apply,
             to: None,
             limit: None,
-            now: beginning(),
+            now: self.begins,
             read: versions
                 .map(|(name, part)| {
-                    let version = longshore::model::Version::new(&*part.version);
-                    (name.parse().expect("a name"), plan::Reading::known(version))
+                    let reading = match part.version.as_str() {
+                        "unknown" => plan::Reading::of_sources(&[None]),
+                        version => plan::Reading::known(longshore::model::Version::new(version)),
+                    };
+                    (name.parse().expect("a name"), reading)
                 })
                 .collect(),
             from: std::collections::BTreeMap::new(),
@@ -368,25 +328,13 @@ impl Part {
     }
 }
 
-/// The hosts that a command takes up.
-fn chosen(state: &RunState, again: Again) -> Vec<HostName> {
-    let is_chosen = |outcome: Option<HostOutcome>, host: &longshore::event::HostState| match again {
-        Again::Resume => host.goes_on(),
-        Again::RetryUnreached => outcome == Some(HostOutcome::Unreachable),
-        Again::RetryNotStarted => outcome == Some(HostOutcome::NotStarted),
-        Again::RetryFailed => {
-            matches!(outcome, Some(HostOutcome::Failed | HostOutcome::Undone | HostOutcome::Parked))
-        }
-    };
-    state.hosts.iter().filter(|(_, host)| is_chosen(host.outcome, host)).map(|(name, _)| name.clone()).collect()
-}
-
 /// What the hosts really have, whatever was said of them.
 fn truth(world: &World) -> String {
     let mut alike: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in world.names() {
         let is = world.with(&name, |host| {
             let lease = if host.lease.is_some() { ", lease not given back" } else { "" };
+            let stopped = if host.stopped { ", stopped" } else { "" };
             let moved = host.schema.as_ref().filter(|schema| **schema != host.version);
             let schema = moved.map(|schema| format!(", data of {schema}")).unwrap_or_default();
             let mut twice = String::new();
@@ -395,7 +343,7 @@ fn truth(world: &World) -> String {
                     let _ = write!(twice, ", {verb} more than once");
                 }
             }
-            format!("{}{schema}{lease}{twice}", host.version)
+            format!("{}{schema}{stopped}{lease}{twice}", host.version)
         });
         alike.entry(is).or_default().push(name);
     }

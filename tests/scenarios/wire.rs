@@ -19,7 +19,7 @@ use longshore::transport::{
     ByteStream, Capture, Ended, Exec, Output, Peer, Program, Session, Status, Stream, Target, Transport, TransportError,
 };
 
-use super::world::{Attempt, World};
+use super::world::{Attempt, Step, World};
 
 /// Reaches the hosts of a world.
 #[derive(Clone)]
@@ -75,7 +75,17 @@ impl Line {
         if let Some(at) = text.find("\nprepare ") {
             let calls = words(&text[at..]);
             let segment = value(text, "SEG").expect("a segment has a name");
-            self.world.launch(&self.name, &segment, &steps(&calls));
+            let mut wrappers = calls.iter().filter(|call| call[0] == "put_wrapper");
+            let steps_of = |wrapper: Option<&Vec<String>>| steps(&calls, wrapper.expect("a segment has a wrapper"));
+            let own = steps_of(wrappers.next());
+            match value(text, "WATCH").filter(|watch| !watch.is_empty()) {
+                None => self.world.launch(&self.name, &segment, &own),
+                Some(_) => {
+                    let undo = steps_of(wrappers.next());
+                    let within = within(&calls).expect("what is watched has a time");
+                    self.world.launch_watched(&self.name, &segment, &own[0], &undo[0], within);
+                }
+            }
             return self.follow(&value(text, "ATTEMPTS").unwrap_or_default(), said).await.map(|()| 0);
         }
         if text.contains("\nfollow_one() {") {
@@ -89,12 +99,7 @@ impl Line {
             if self.world.is_taken(&self.name) {
                 said.line("held 01other bob@elsewhere 60 60 no");
             } else {
-                let token = self.world.with(&self.name, |host| {
-                    host.lease = Some(run.clone());
-                    host.known = true;
-                    host.token += 1;
-                    host.token
-                });
+                let token = self.world.take(&self.name, &run);
                 said.line(&format!("lease {token} id-of-{}", self.name));
             }
         } else if asks("renew") {
@@ -125,6 +130,8 @@ impl Line {
                 None => format!("state {attempt} void - - -"),
             });
             said.line(&line);
+        } else if let Some(asked) = last_call(text, &["confirm"]) {
+            said.line(&self.world.decide(&self.name, &asked[1], asked[2] == "confirmed"));
         } else if let Some(asked) = last_call(text, &["request_stop"]) {
             self.world.with(&self.name, |host| host.stop(&asked[1]));
         } else {
@@ -289,19 +296,25 @@ fn words(text: &str) -> Vec<Vec<String>> {
     commands
 }
 
-/// Returns the attempts of a launch in their order: name, command, limit.
-fn steps(calls: &[Vec<String>]) -> Vec<(String, Vec<String>, Duration)> {
+/// Returns the attempts of a launch in their order: name, command, limit, and what it looks for.
+fn steps(calls: &[Vec<String>], wrapper: &[String]) -> Vec<Step> {
     let put = |file: &str| calls.iter().find(|call| call[0] == "put" && call[1] == file).map(|call| call[2].clone());
-    let wrapper = calls.iter().find(|call| call[0] == "put_wrapper").expect("a segment has a wrapper");
-    let planned = value(&wrapper[3], "STEPS").expect("it names its steps");
     let step = |word: &str| {
         let mut parts = word.split(':');
         let name = parts.next().expect("a name").to_owned();
         let limit = parts.next().and_then(|limit| limit.parse().ok()).expect("a limit");
         let act = put(&format!("{name}/act")).expect("each step has a program");
-        (name, simulated(&act), Duration::from_secs(limit))
+        let look = put(&format!("{name}/look")).map(|look| simulated(&look));
+        (name, simulated(&act), Duration::from_secs(limit), look)
     };
-    planned.split_whitespace().map(step).collect()
+    value(&wrapper[3], "STEPS").expect("it names its steps").split_whitespace().map(step).collect()
+}
+
+/// Returns how long a step that must be confirmed is waited for.
+fn within(calls: &[Vec<String>]) -> Option<Duration> {
+    let wrapper = calls.iter().find(|call| call[0] == "put_wrapper")?;
+    let within = value(&wrapper[3], "STEPS")?.split(':').nth(5)?.parse().ok()?;
+    Some(Duration::from_secs(within))
 }
 
 /// Returns the last call of one of these functions.

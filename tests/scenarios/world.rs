@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use longshore::model::Span;
 
+use super::command::is_named;
+
 /// Something that goes wrong on some hosts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -35,7 +37,9 @@ pub(crate) struct Fault {
     pub(crate) flaps: Option<Span>,
     /// The product is restarted by itself this often where the version of `red_on` runs.
     pub(crate) restarts: Option<Span>,
-    /// The step at which the rest happens: `fetch`, `backup`, `migrate`, `switch`.
+    /// What was fetched is removed, once, when the fault begins.
+    pub(crate) forgets: bool,
+    /// The step at which the rest happens: `fetch`, `backup`, `migrate`, `switch`, and the others of the roles.
     pub(crate) at: Option<String>,
     /// The step ends with status 1 and this error. `HOST`, `NUMBER` and `TIME` are those of the host.
     pub(crate) fails: Option<String>,
@@ -49,20 +53,24 @@ pub(crate) struct Fault {
     pub(crate) lies: bool,
     /// The step takes so many times as long.
     pub(crate) slow: Option<u32>,
+    /// The backup is made, and nothing proves it.
+    pub(crate) unproven: bool,
+    /// Shutting the door keeps the controller out.
+    pub(crate) cuts: bool,
 }
 
 impl Fault {
     fn is_on(&self, host: &str) -> bool {
-        self.hosts.iter().any(|name| match name.strip_suffix('*') {
-            Some(start) => host.starts_with(start),
-            None => host == name,
-        })
+        is_named(&self.hosts, host)
     }
 
     fn is_now(&self, now: Duration) -> bool {
         self.from.is_none_or(|from| from.0 <= now) && self.until.is_none_or(|until| now < until.0)
     }
 }
+
+/// A step to start: its attempt, command, limit, and what it looks for first.
+pub(crate) type Step = (String, Vec<String>, Duration, Option<Vec<String>>);
 
 /// One step that was started on a host.
 #[derive(Debug, Clone)]
@@ -76,6 +84,8 @@ pub(crate) struct Attempt {
     pub(crate) out: String,
     pub(crate) err: String,
     pub(crate) loses_link: bool,
+    /// It waits on the host to take this attempt back, in this segment.
+    pub(crate) watches: Option<(String, String)>,
     effect: Vec<String>,
     applied: bool,
 }
@@ -89,6 +99,14 @@ pub(crate) struct Host {
     /// The release that migrated the data.
     pub(crate) schema: Option<String>,
     fetched: Option<String>,
+    /// The data that the last backup has, by the release that migrated it.
+    saved: Option<Option<String>>,
+    /// The product is stopped.
+    pub(crate) stopped: bool,
+    /// The controller is kept out.
+    shut: bool,
+    /// The run whose attempts these are.
+    of: String,
     pub(crate) lease: Option<String>,
     pub(crate) token: u64,
     pub(crate) known: bool,
@@ -110,6 +128,10 @@ impl World {
             version,
             previous: None,
             fetched: None,
+            saved: None,
+            stopped: false,
+            shut: false,
+            of: String::new(),
             lease: None,
             token: 0,
             known: false,
@@ -130,7 +152,9 @@ impl World {
     }
 
     pub(crate) fn is_reachable(&self, host: &str) -> bool {
-        !self.faults(host).any(|fault| fault.unreachable)
+        let shut = self.with(host, |host| host.shut);
+        let mut faults = self.faults.iter().filter(|fault| fault.is_on(host));
+        !(shut && faults.any(|fault| fault.cuts) || self.faults(host).any(|fault| fault.unreachable))
     }
 
     pub(crate) fn is_taken(&self, host: &str) -> bool {
@@ -145,6 +169,20 @@ impl World {
         work(host)
     }
 
+    /// Gives a host to a run. Each run has a folder of its own there.
+    pub(crate) fn take(&self, name: &str, run: &str) -> u64 {
+        self.with(name, |host| {
+            if host.of != run {
+                host.attempts.clear();
+                run.clone_into(&mut host.of);
+            }
+            host.lease = Some(run.to_owned());
+            host.known = true;
+            host.token += 1;
+            host.token
+        })
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.lock().keys().cloned().collect()
     }
@@ -155,9 +193,12 @@ impl World {
 
     /// Answers a program that only looks.
     pub(crate) fn look(&self, name: &str, command: &[String]) -> (u32, String) {
-        let version = self.with(name, |host| host.version.clone());
+        let (version, schema, fetched) =
+            self.with(name, |host| (host.version.clone(), host.schema.clone(), host.fetched.clone()));
         match command.first().map(String::as_str) {
             Some("version") => (0, format!("{version}\n")),
+            Some("head") => (0, format!("{}\n", schema.as_deref().unwrap_or("of the beginning"))),
+            Some("has") => (u32::from(!self.has(name, fetched.as_ref(), command.get(1))), String::new()),
             Some("restarts") => {
                 let looping = |fault: &&Fault| fault.red_on.as_ref().is_none_or(|on| *on == version);
                 let pace = self.faults(name).filter(looping).find_map(|fault| fault.restarts);
@@ -182,22 +223,71 @@ impl World {
         }
     }
 
+    fn has(&self, name: &str, fetched: Option<&String>, wanted: Option<&String>) -> bool {
+        let forgot = self.faults.iter().filter(|fault| fault.forgets && fault.is_on(name) && fault.is_now(self.now()));
+        fetched.is_some() && fetched == wanted && forgot.count() == 0
+    }
+
+    /// Decides on an attempt that is taken back unless it is confirmed. Whoever comes first decides.
+    pub(crate) fn decide(&self, name: &str, attempt: &str, stands: bool) -> String {
+        self.with(name, |host| {
+            let now = Instant::now();
+            let watcher = host.attempts.values_mut().find(|one| one.watches.as_ref().is_some_and(|of| of.0 == attempt));
+            let Some(undo) = watcher else { return "verdict confirmed -".to_owned() };
+            let segment = undo.watches.as_ref().map(|of| of.1.clone()).unwrap_or_default();
+            match undo.begins {
+                Some(at) if at > now && stands => {
+                    undo.begins = None;
+                    "none confirmed".clone_into(&mut undo.result);
+                    format!("verdict confirmed {segment}")
+                }
+                Some(at) => {
+                    if at > now {
+                        undo.ends = now + (undo.ends - at);
+                        undo.begins = Some(now);
+                    }
+                    format!("verdict fired {segment}")
+                }
+                None => format!("verdict confirmed {segment}"),
+            }
+        })
+    }
+
+    /// Starts an attempt that takes itself back after so long, unless it is confirmed.
+    pub(crate) fn launch_watched(&self, name: &str, segment: &str, step: &Step, undo: &Step, within: Duration) {
+        let begun = |of: &str| self.with(name, |host| host.attempts.get(of).is_some_and(|one| one.begins.is_some()));
+        if begun(&step.0) {
+            return;
+        }
+        self.launch(name, segment, std::slice::from_ref(step));
+        let mut planned = self.plan(name, &undo.1, undo.2, Instant::now() + within, false);
+        planned.segment = format!("{segment}-w");
+        planned.watches = Some((step.0.clone(), planned.segment.clone()));
+        self.with(name, |host| host.attempts.insert(undo.0.clone(), planned));
+    }
+
     /// Starts attempts that are not there yet, each after the one before; what was started never starts again.
-    pub(crate) fn launch(&self, name: &str, segment: &str, steps: &[(String, Vec<String>, Duration)]) {
+    pub(crate) fn launch(&self, name: &str, segment: &str, steps: &[Step]) {
         let mut at = Instant::now();
         let mut failed = false;
-        for (attempt, command, limit) in steps {
+        for (attempt, command, limit, look) in steps {
             let begun = self.with(name, |host| host.attempts.get(attempt).cloned());
             let planned = match begun {
                 Some(begun) if begun.begins.is_some() => begun,
                 _ => {
                     let mut planned = self.plan(name, command, *limit, at, failed);
+                    // What the step looks for is asked now: of the steps that look none waits for another.
+                    if planned.begins.is_some() && look.as_ref().is_some_and(|look| self.look(name, look).0 == 0) {
+                        planned.ends = at;
+                        "done unchanged".clone_into(&mut planned.result);
+                        planned.effect.clear();
+                    }
                     segment.clone_into(&mut planned.segment);
                     self.with(name, |host| host.attempts.insert(attempt.clone(), planned.clone()));
                     planned
                 }
             };
-            failed |= planned.begins.is_none() || planned.result != "done rc.0";
+            failed |= planned.begins.is_none() || !matches!(planned.result.as_str(), "done rc.0" | "done unchanged");
             at = at.max(planned.ends);
         }
     }
@@ -223,13 +313,15 @@ impl World {
             begins: (!failed).then_some(at),
             ends: at + usual * slow,
             result: "done rc.0".to_owned(),
-            out: if verb == "backup" {
-                "longshore-receipt verified read to its end\n".to_owned()
-            } else {
-                String::new()
+            out: match verb {
+                "backup" if faults.iter().any(|fault| fault.unproven) => "longshore-receipt file /backup\n".to_owned(),
+                "backup" => "longshore-receipt file /backup\nlongshore-receipt verified read to its end\n".to_owned(),
+                "copy" => "longshore-receipt file /copy\n".to_owned(),
+                _ => String::new(),
             },
             err: String::new(),
             loses_link: faults.iter().any(|fault| fault.loses_link),
+            watches: None,
             effect: command.to_vec(),
             applied: false,
         };
@@ -303,7 +395,13 @@ impl Host {
                 }
             }
             ["migrate", version] => self.schema = Some((*version).to_owned()),
-            ["backup"] | [] => {}
+            ["backup"] => self.saved = Some(self.schema.clone()),
+            ["restore"] => self.schema = self.saved.clone().expect("a backup to restore"),
+            ["stop"] => self.stopped = true,
+            ["start"] => self.stopped = false,
+            ["shut"] => self.shut = true,
+            ["open"] => self.shut = false,
+            ["copy" | "drop"] | [] => {}
             other => panic!("nothing does {other:?}"),
         }
         if let Some(verb) = words.first() {

@@ -50,7 +50,9 @@ impl Turn<'_> {
             return Ok((HostOutcome::Held, Some(failure)));
         }
         let changed = |effect: Effect| effect != Effect::Read;
-        if !self.to_take_back().any(|done| changed(self.of.steps[done.index].effect)) {
+        // Where only the host took something back, it is still to be proven that it is where it was.
+        let any = self.to_take_back().any(|done| changed(self.of.steps[done.index].effect));
+        if !any && !self.took_itself_back {
             return Ok((HostOutcome::Failed, Some(failure)));
         }
         self.unwind_from_here(worker, link, failure).await

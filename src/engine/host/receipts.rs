@@ -79,8 +79,9 @@ impl Turn<'_> {
             if let Some(limit) = needed.younger_than
                 && self.age(found.ended).is_none_or(|age| age >= limit.0)
             {
-                return Err(refused(format!("the receipt of `{}` is not younger than {limit}", found.of))
-                    .hint("make a new backup: a new run takes one"));
+                return Err(refused(format!("the receipt of `{}` is not younger than {limit}", found.of)).hint(
+                    "a retry makes a new backup where nothing else was done on the host; otherwise a new run does",
+                ));
             }
             proof.rely_on(found.of, found.receipt);
         }

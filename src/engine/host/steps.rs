@@ -82,6 +82,7 @@ impl Turn<'_> {
                             // Half run: its undo copes with that. What never began is not taken back.
                             self.done.push(DoneStep { changed: true, half: true, ..done });
                         }
+                        self.took_itself_back = start == Start::TakenBack;
                         return Ok(if start == Start::Fenced { Steps::Fenced(named) } else { Steps::Failed(named) });
                     }
                     StepOutcome::Unknown { failure } => return Ok(Steps::Unknown(self.name_step(index, failure))),

@@ -35,6 +35,7 @@ pub(in crate::engine) async fn take_back(
         head_before: None,
         head_after: None,
         restored: false,
+        took_itself_back: false,
         approvals: Vec::new(),
         past: Some(past),
         unverified: false,

@@ -147,7 +147,7 @@ impl Worker {
                     // Class gate: nothing of it is left to take back.
                     None => {
                         let failure = failure.because("the host took it back by itself");
-                        JobEnd { outcome: StepOutcome::Failed { failure }, start: Start::Never, ..end }
+                        JobEnd { outcome: StepOutcome::Failed { failure }, start: Start::TakenBack, ..end }
                     }
                     Some(undo) => {
                         let mut failure = failure.because(format!("the host's own undo failed: {undo}"));

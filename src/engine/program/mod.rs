@@ -54,6 +54,8 @@ pub(super) enum Start {
     Begun,
     /// It certainly did not, so there is nothing to take back.
     Never,
+    /// It ran, was not confirmed in time, and the host took it back by itself.
+    TakenBack,
     /// It did not, and nothing of this run can: the host belongs to another controller now.
     Fenced,
 }

@@ -1,7 +1,7 @@
 //! The part of a host's state that incidents and the ways on make.
 
 use super::{HostState, Refusal, StepState, UndoState};
-use crate::model::{Effect, Failure, HostName, HostOutcome};
+use crate::model::{Effect, Failure, FailureClass, HostName, HostOutcome, StepOutcome};
 
 impl HostState {
     pub(super) fn begin_incident(&mut self, host: &HostName, failure: &Failure) -> Result<(), Refusal> {
@@ -26,13 +26,16 @@ impl HostState {
         changed.for_each(|step| step.undo = UndoState::Undone);
     }
 
-    /// A host that was taken back reads and saves anew what it read and saved, unless that is of data which was
-    /// changed since and stays so.
+    /// A host that was taken back, or failed before it was changed, reads and saves anew what it read and saved, unless
+    /// that is of data which was changed since and stays so.
     ///
     /// Does nothing to any other host.
     pub fn begin_anew(&mut self) {
-        if self.outcome != Some(HostOutcome::Undone) {
-            return;
+        let unchanged = || self.steps.values().all(|step| !step.part.is_main() || leaves_no_trace(step));
+        match self.outcome {
+            Some(HostOutcome::Undone) => {}
+            Some(HostOutcome::Failed) if unchanged() => {}
+            _ => return,
         }
         let stays = self.steps.values().any(|step| changes_data(step) && step.stands());
         if !stays {
@@ -59,6 +62,17 @@ impl HostState {
     pub(super) fn count_steps(&mut self) {
         let seen = self.steps.values().filter(|step| step.part.is_main()).count();
         self.steps_total = self.steps_total.max(seen);
+    }
+}
+
+/// Whether nothing of a step is left on the host but what it read or saved.
+fn leaves_no_trace(step: &StepState) -> bool {
+    use FailureClass::{Gate, Refused};
+    match &step.outcome {
+        _ if step.undo == UndoState::Undone || step.effect == Some(Effect::Read) => true,
+        Some(StepOutcome::Unchanged | StepOutcome::Skipped { .. }) => true,
+        Some(StepOutcome::Failed { failure }) => matches!(failure.class, Gate | Refused),
+        Some(StepOutcome::Changed | StepOutcome::Unknown { .. }) | None => false,
     }
 }
 
