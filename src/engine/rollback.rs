@@ -127,9 +127,9 @@ fn host_plan(
     let mut steps = Vec::new();
     let mut restores = Vec::new();
     let mut copies = Vec::new();
-    if matches!(shape, Shape::Schema | Shape::Traffic) {
-        steps.extend(of.recovery.rollback.iter().cloned());
-    }
+    // The role's own steps come first; where they do not take the data back those alone that leave it.
+    let by_role = of.recovery.rollback.iter();
+    steps.extend(by_role.filter(|step| shape == Shape::Schema || !step.effect.passes_no_return()).cloned());
     if shape == Shape::Data {
         copies.extend(steps.len()..steps.len() + of.recovery.safety_copy.len());
         steps.extend(of.recovery.safety_copy.iter().cloned());
@@ -200,6 +200,7 @@ fn shape(of: &HostPlan, state: &HostState) -> Result<Back, String> {
     let by_role = &of.recovery.rollback;
     let back = |shape, why: String| Ok(Back { shape, why });
     let schema = by_role.iter().any(|step| step.effect.passes_no_return());
+    let traffic = by_role.iter().any(|step| !step.effect.passes_no_return());
     if let Some(last) = changed.iter().find(|step| step.effect == Effect::Irreversible) {
         return Err(format!("`{}` cannot be taken back at all", last.name));
     }
@@ -216,7 +217,7 @@ fn shape(of: &HostPlan, state: &HostState) -> Result<Back, String> {
         None
     };
     if let Some(reason) = reason {
-        if !by_role.is_empty() && !schema {
+        if traffic {
             return back(Shape::Traffic, format!("{reason}; the role takes traffic back first"));
         }
         return back(Shape::Code, reason);
@@ -230,9 +231,10 @@ fn shape(of: &HostPlan, state: &HostState) -> Result<Back, String> {
     let Some(backup) = backup_of(of, state) else {
         return Err(format!("data was changed by {names}, and the run left no verified backup of it"));
     };
+    let first = if traffic { "; the role takes traffic back first" } else { "" };
     back(
         Shape::Data,
-        format!("data was changed by {names}; the backup is of {:.0}, by `{}`", backup.ended, backup.step),
+        format!("data was changed by {names}; the backup is of {:.0}, by `{}`{first}", backup.ended, backup.step),
     )
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Scenario {
     /// The version wanted.
     #[serde(default = "usual")]
     to: String,
-    /// Which of the roles in `product`.
+    /// Which of the roles in `product`: `role.toml`, unless it says another.
     #[serde(default)]
     role: Role,
     /// The product's `releases.toml`.
@@ -62,7 +62,7 @@ pub(crate) struct Scenario {
 enum Role {
     /// Four steps, the second of which may change data.
     #[default]
-    Role,
+    Usual,
     /// Every way back there is: incident, safety copy, restore, migrations that can be read.
     Data,
     /// What may be fetched ahead of time.
@@ -74,7 +74,7 @@ enum Role {
 impl Role {
     fn text(self) -> &'static str {
         match self {
-            Self::Role => include_str!("product/role.toml"),
+            Self::Usual => include_str!("product/role.toml"),
             Self::Data => include_str!("product/data.toml"),
             Self::Ahead => include_str!("product/ahead.toml"),
             Self::Door => include_str!("product/door.toml"),
@@ -335,6 +335,7 @@ fn truth(world: &World) -> String {
         let is = world.with(&name, |host| {
             let lease = if host.lease.is_some() { ", lease not given back" } else { "" };
             let stopped = if host.stopped { ", stopped" } else { "" };
+            let away = if host.traffic_is_away { ", traffic sent away" } else { "" };
             let moved = host.schema.as_ref().filter(|schema| **schema != host.version);
             let schema = moved.map(|schema| format!(", data of {schema}")).unwrap_or_default();
             let mut twice = String::new();
@@ -343,7 +344,7 @@ fn truth(world: &World) -> String {
                     let _ = write!(twice, ", {verb} more than once");
                 }
             }
-            format!("{}{schema}{stopped}{lease}{twice}", host.version)
+            format!("{}{schema}{stopped}{away}{lease}{twice}", host.version)
         });
         alike.entry(is).or_default().push(name);
     }

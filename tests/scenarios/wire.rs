@@ -78,13 +78,12 @@ impl Line {
             let mut wrappers = calls.iter().filter(|call| call[0] == "put_wrapper");
             let steps_of = |wrapper: Option<&Vec<String>>| steps(&calls, wrapper.expect("a segment has a wrapper"));
             let own = steps_of(wrappers.next());
-            match value(text, "WATCH").filter(|watch| !watch.is_empty()) {
-                None => self.world.launch(&self.name, &segment, &own),
-                Some(_) => {
-                    let undo = steps_of(wrappers.next());
-                    let within = within(&calls).expect("what is watched has a time");
-                    self.world.launch_watched(&self.name, &segment, &own[0], &undo[0], within);
-                }
+            if value(text, "WATCH").is_some_and(|watch| !watch.is_empty()) {
+                let undo = steps_of(wrappers.next());
+                let within = within(&calls).expect("what is watched has a time");
+                self.world.launch_watched(&self.name, &segment, &own[0], &undo[0], within);
+            } else {
+                self.world.launch(&self.name, &segment, &own);
             }
             return self.follow(&value(text, "ATTEMPTS").unwrap_or_default(), said).await.map(|()| 0);
         }

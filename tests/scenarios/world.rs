@@ -99,10 +99,12 @@ pub(crate) struct Host {
     /// The release that migrated the data.
     pub(crate) schema: Option<String>,
     fetched: Option<String>,
-    /// The data that the last backup has, by the release that migrated it.
-    saved: Option<Option<String>>,
+    /// What the last backup has: the release that migrated the data, where one did.
+    saved: Vec<Option<String>>,
     /// The product is stopped.
     pub(crate) stopped: bool,
+    /// Users were sent to another release.
+    pub(crate) traffic_is_away: bool,
     /// The controller is kept out.
     shut: bool,
     /// The run whose attempts these are.
@@ -128,8 +130,9 @@ impl World {
             version,
             previous: None,
             fetched: None,
-            saved: None,
+            saved: Vec::new(),
             stopped: false,
+            traffic_is_away: false,
             shut: false,
             of: String::new(),
             lease: None,
@@ -395,12 +398,17 @@ impl Host {
                 }
             }
             ["migrate", version] => self.schema = Some((*version).to_owned()),
-            ["backup"] => self.saved = Some(self.schema.clone()),
-            ["restore"] => self.schema = self.saved.clone().expect("a backup to restore"),
+            ["backup"] => self.saved.push(self.schema.clone()),
+            ["restore"] => self.schema = self.saved.last().cloned().expect("a backup to restore"),
+            ["unmigrate"] => self.schema = None,
             ["stop"] => self.stopped = true,
             ["start"] => self.stopped = false,
             ["shut"] => self.shut = true,
             ["open"] => self.shut = false,
+            ["send-away"] => {
+                assert_ne!(self.previous, None, "traffic is sent away before the code is taken back");
+                self.traffic_is_away = true;
+            }
             ["copy" | "drop"] | [] => {}
             other => panic!("nothing does {other:?}"),
         }
