@@ -92,6 +92,7 @@ pub(crate) struct Attempt {
 
 /// One install.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told of by itself")]
 pub(crate) struct Host {
     pub(crate) version: String,
     /// What a code undo goes back to.
