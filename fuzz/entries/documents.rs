@@ -1,6 +1,6 @@
 //! Documents that a person wrote: TOML files, the selectors and templates in them.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock};
+use std::{fs, path::Path, sync::LazyLock};
 
 use longshore::{
     config::{
@@ -51,18 +51,9 @@ pub fn diagnostics(data: &[u8]) {
 }
 
 fn order(base: &Path) -> Order {
-    Order {
-        title: "fuzz".to_owned(),
-        playbook: None,
-        purpose: Purpose::Apply,
-        to: Some(Version::new("1.1.0")),
-        limit: None,
-        now: "2026-03-01T09:00:00Z".parse().expect("a time"),
-        read: BTreeMap::new(),
-        from: BTreeMap::new(),
-        direct: false,
-        base: base.join("playbooks"),
-    }
+    let now = "2026-03-01T09:00:00Z".parse().expect("a time");
+    let order = Order::new("fuzz", Purpose::Apply, base.join("playbooks"), now);
+    Order { to: Some(Version::new("1.1.0")), ..order }
 }
 
 /// A selector means some hosts, or it is told which part of it is wrong.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::{
     Global, OutputFormat,
     error::CliError,
-    open,
+    open, recorded,
     run::{About, Show, Workshop},
     screen::Screen,
 };
@@ -13,13 +13,15 @@ use crate::{
     config::{Project, documents::Playbook, suggest},
     engine,
     model::ExitCode,
-    plan::{self, Purpose},
+    plan::{self, Order, Purpose},
     report,
 };
 
 /// Look at the health of hosts, without changing anything
 ///
 /// Reads each host's version and makes the checks of its profile, and of a role or playbook if named.
+/// Checks that compare with what was there before, such as mounts, volumes or a host key, compare with what the last
+/// upgrade or sweep recorded. Where nothing was recorded it is now, and such a check is `unverified` this once.
 /// Exit code 0 when all are green, 1 when a check is red, 4 when some hosts could not be reached.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -37,6 +39,10 @@ pub(super) struct Args {
     /// Hosts looked at together
     #[arg(long, default_value_t = 50, value_name = "N")]
     at_once: u32,
+
+    /// Take what the hosts say now as what checks compare with, now and in later sweeps, in place of what was recorded
+    #[arg(long)]
+    anew: bool,
 }
 
 pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitCode, CliError> {
@@ -58,6 +64,9 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
     playbook.rollout.at_once = Some(args.at_once);
     let plan = compile(&project, &playbook)?;
     let workshop = Workshop::open(&project.root, global, screen)?;
+    let documents = (&project, &playbook);
+    let order = order(&project, &playbook);
+    let plan = recorded::with_records(plan, args.anew, documents, order, &workshop).await?;
     let plan = Arc::new(plan);
     let about = About {
         title: playbook.hosts.clone(),
@@ -93,6 +102,9 @@ fn no_role(project: &Project, role: &str) -> CliError {
 
 /// Compiles a plan that only looks.
 pub(super) fn compile(project: &Project, playbook: &Playbook) -> Result<plan::Plan, CliError> {
-    let order = plan::Order::new(playbook.hosts.clone(), Purpose::Check, project.root.clone(), jiff::Timestamp::now());
-    plan::compile(project, playbook, &order).map_err(CliError::Documents)
+    plan::compile(project, playbook, &order(project, playbook)).map_err(CliError::Documents)
+}
+
+fn order(project: &Project, playbook: &Playbook) -> Order {
+    Order::new(playbook.hosts.clone(), Purpose::Check, project.root.clone(), jiff::Timestamp::now())
 }

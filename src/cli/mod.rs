@@ -29,6 +29,7 @@ mod plan;
 mod prefetch;
 mod profile;
 mod prompt;
+mod recorded;
 mod recover;
 mod resume;
 mod rollback;

@@ -358,6 +358,7 @@ pub(super) fn order_of(
         limit,
         now: planned.made_at,
         read,
+        unrecorded: BTreeMap::new(),
         from,
         direct: planned.direct,
         base,

@@ -145,6 +145,11 @@ async fn attempt(
         }
         probed = again;
     }
+    if probed.verdict == Verdict::Pass && !check.unrecorded.is_empty() {
+        let names = check.unrecorded.join(", ");
+        let seen = format!("nothing was recorded to compare with ({names}); {}", probed.seen);
+        probed = Probed { verdict: Verdict::Unverified, seen, ..probed };
+    }
     probed.seen = redactor.hide(&probed.seen);
     (probed, Span(Duration::from_millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX))))
 }

@@ -52,6 +52,8 @@ pub struct Order {
     pub now: Timestamp,
     /// What the hosts told before planning.
     pub read: BTreeMap<HostName, Reading>,
+    /// Of what they told, the facts that only looking found: comparing with them proves nothing.
+    pub unrecorded: BTreeMap<HostName, BTreeSet<String>>,
     /// Versions that a person says hosts have.
     pub from: BTreeMap<HostName, Version>,
     /// As few hops as required stops allow; also where the playbook does not say so.
@@ -71,6 +73,7 @@ impl Order {
             limit: None,
             now,
             read: BTreeMap::new(),
+            unrecorded: BTreeMap::new(),
             from: BTreeMap::new(),
             direct: false,
             base,

@@ -362,6 +362,9 @@ pub struct PlannedCheck {
     pub ahead: bool,
     #[serde(default)]
     pub run_as: Option<String>,
+    /// Facts that it compares with and that nobody had recorded before it: it cannot pass, and is `unverified` at best.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unrecorded: Vec<String>,
 }
 
 impl HostPlan {

@@ -156,6 +156,9 @@ fn each_command_says_in_a_line_what_it_does_and_then_how() {
           --playbook <FILE>  Make the checks of this playbook, on its hosts unless a
                              selector says otherwise
           --at-once <N>      Hosts looked at together [default: 50]
+          --anew             Take what the hosts say now as what checks compare
+                             with, now and in later sweeps, in place of what was
+                             recorded
       -h, --help             Print help (see more with '--help')
 
     =====

@@ -112,18 +112,8 @@ fn means(project: &Project, handle: &RunHandle, recorder: Arc<dyn Recorder>) -> 
 fn plan_of(project: &Project) -> Arc<Plan> {
     let (documents, _) = config::Project::load(&project.path);
     let (playbook, _) = documents.load_playbook(&project.path.join("playbooks/work.toml"));
-    let order = plan::Order {
-        title: "Work".to_owned(),
-        playbook: None,
-        purpose: plan::Purpose::Apply,
-        to: None,
-        limit: None,
-        now: jiff::Timestamp::now(),
-        read: BTreeMap::new(),
-        from: BTreeMap::new(),
-        direct: false,
-        base: project.path.join("playbooks"),
-    };
+    let base = project.path.join("playbooks");
+    let order = plan::Order::new("Work", plan::Purpose::Apply, base, jiff::Timestamp::now());
     Arc::new(plan::compile(&documents, &playbook.expect("a playbook"), &order).expect("a plan"))
 }
 

@@ -27,6 +27,7 @@ mod rollout;
 #[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
 mod sshd;
 mod steps;
+mod sweep;
 mod systemd;
 mod trust;
 mod upgrade;

@@ -162,4 +162,14 @@ fn s_13_s_33_s_42_on_fly_the_volume_stays_and_whatever_would_lose_it_is_refused_
         (record["id"].as_str(), record["volume"].as_str(), record["status"].as_str()),
         (Some("vs_1"), Some("vol_1"), Some("created"))
     );
+    // Whoever looks later compares with what the upgrade recorded.
+    product.longshore(["check", "sv-good"]).run().expect_code(0);
+    product.fly.change("sv-good", |state| {
+        let mut other = state["volumes"][0].clone();
+        other["id"] = "vol_2".into();
+        state["volumes"].as_array_mut().expect("a list").push(other);
+        state["machines"][0]["config"]["mounts"][0]["volume"] = "vol_2".into();
+    });
+    let ran = product.longshore(["check", "sv-good"]).run().expect_code(1);
+    ran.says("vol_2=/data instead of vol_1=/data");
 }

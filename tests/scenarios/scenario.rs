@@ -296,26 +296,16 @@ impl Scenario {
         let playbook = playbook.unwrap_or_else(|| panic!("{}", report::diagnostics::render(&found, false)));
         assert!(found.is_empty(), "{}", report::diagnostics::render(&found, false));
         let versions = self.fleet.iter().flat_map(Part::hosts);
-        let order = plan::Order {
-            title: "Upgrade the product".to_owned(),
-            playbook: None,
-            purpose: plan::Purpose::Apply,
-            to: None,
-            limit: None,
-            now: self.begins,
-            read: versions
-                .map(|(name, part)| {
-                    let reading = match part.version.as_str() {
-                        "unknown" => plan::Reading::of_sources(&[None]),
-                        version => plan::Reading::known(longshore::model::Version::new(version)),
-                    };
-                    (name.parse().expect("a name"), reading)
-                })
-                .collect(),
-            from: std::collections::BTreeMap::new(),
-            direct: false,
-            base: root.to_path_buf(),
-        };
+        let mut order = plan::Order::new("Upgrade the product", plan::Purpose::Apply, root.to_path_buf(), self.begins);
+        order.read = versions
+            .map(|(name, part)| {
+                let reading = match part.version.as_str() {
+                    "unknown" => plan::Reading::of_sources(&[None]),
+                    version => plan::Reading::known(longshore::model::Version::new(version)),
+                };
+                (name.parse().expect("a name"), reading)
+            })
+            .collect();
         plan::compile(&project, &playbook, &order)
             .unwrap_or_else(|problems| panic!("{}", report::diagnostics::render(&problems, false)))
     }

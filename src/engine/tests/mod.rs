@@ -220,6 +220,7 @@ fn data_step(text: &str) -> PlannedStep {
 
 fn check(command: &str) -> PlannedCheck {
     PlannedCheck {
+        unrecorded: Vec::new(),
         name: command.to_owned(),
         check: serde_json::from_value(json!({ "command": { "run": command } })).expect("a check"),
         timeout: Span::seconds(10),

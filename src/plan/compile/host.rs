@@ -138,6 +138,7 @@ impl Compiler<'_> {
             step.id = StepId::new(index, &step.name);
         }
         let checks = if is_refused { Vec::new() } else { self.health(scopes.last().unwrap_or(&scope), play, &base) };
+        let of_checks = only_looks.then(|| self.facts_used.clone());
         let migration = self.reading(&scope, role.and_then(|role| role.migration.as_ref()), "migration", &base);
         self.protected(&scope, &steps);
         let recovery = self.recovery(&scope, role, &base, &steps);
@@ -145,7 +146,7 @@ impl Compiler<'_> {
             self.facts_used.extend(canary.represent.iter().cloned());
         }
         self.facts_used.extend(role.iter().flat_map(|role| role.requires_facts.keys().cloned()));
-        facts::settle(&mut facts, &reading.facts, &self.facts_used);
+        facts::settle(&mut facts, &reading.facts, of_checks.as_ref().unwrap_or(&self.facts_used));
         if let Err(problem) = Schedule::new(&host.windows) {
             self.complain(Some(&host.name), problem);
         }

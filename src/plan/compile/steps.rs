@@ -298,7 +298,7 @@ impl Compiler<'_> {
 
     fn check(&mut self, scope: &HostScope<'_>, doc: &RoleCheck, base: &Path) -> Option<PlannedCheck> {
         let step = StepDoc { name: Some(doc.name.clone()), check: Some(doc.to_check()), ..StepDoc::default() };
-        let step = self.action(scope, &step, base)?;
+        let (step, unrecorded) = self.comparing(scope, &step, base)?;
         let Action::Check(check) = step.action else { return None };
         Some(PlannedCheck {
             name: doc.name.clone(),
@@ -308,7 +308,25 @@ impl Compiler<'_> {
             after_only: doc.after_only,
             ahead: doc.is_ahead(),
             run_as: scope.run_as.clone(),
+            unrecorded,
         })
+    }
+
+    /// Renders the step of a check, and says which facts it names that a sweep has nothing recorded of.
+    fn comparing(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<(PlannedStep, Vec<String>)> {
+        let others = std::mem::take(&mut self.facts_used);
+        let step = self.action(scope, doc, base);
+        let named = std::mem::replace(&mut self.facts_used, others);
+        self.facts_used.extend(named.iter().cloned());
+        // A plan that changes hosts has asked them for what it compares with, right before.
+        let only_looking = self.order.purpose == Purpose::Check;
+        let host = &scope.host.name;
+        let is_recorded = |name: &String| {
+            self.order.read.get(host).is_some_and(|reading| reading.facts.contains_key(name))
+                && self.order.unrecorded.get(host).is_none_or(|unrecorded| !unrecorded.contains(name))
+        };
+        let unrecorded = named.into_iter().filter(|name| only_looking && !is_recorded(name)).collect();
+        Some((step?, unrecorded))
     }
 
     /// What the host's profile checks under a verb, under the name that `doc` gives it.
@@ -335,7 +353,7 @@ impl Compiler<'_> {
         if !self.is_wanted(scope, doc.when.as_deref()) {
             return None;
         }
-        let step = self.action(scope, doc, base)?;
+        let (step, unrecorded) = self.comparing(scope, doc, base)?;
         let Action::Check(check) = step.action else { return None };
         let timeout = doc.timeout.unwrap_or(CHECK_TIMEOUT);
         Some(PlannedCheck {
@@ -346,6 +364,7 @@ impl Compiler<'_> {
             after_only: false,
             ahead: false,
             run_as: step.run_as,
+            unrecorded,
         })
     }
 }

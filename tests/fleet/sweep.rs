@@ -1,0 +1,84 @@
+//! Sweeps that compare with what was there before: with what was recorded, and never with nothing.
+
+use std::fs;
+
+use crate::fleet::Fleet;
+
+const ROLE: &str = r#"
+about = "A product that is known by its key"
+
+[facts.key]
+effect = "read"
+command = "cat {{path}}/key"
+
+[[upgrade]]
+name = "Set the version"
+command = "echo 2 >{{path}}/version"
+no-undo = "for the test"
+
+[[check]]
+name = "The key is that of before"
+command = "[ \"$(cat {{path}}/key)\" = {{#if facts.key}}{{facts.key}}{{else}}\"$(cat {{path}}/key)\"{{/if}} ]"
+
+[[check]]
+name = "There is a key"
+when = "facts.key"
+command = "[ -s {{path}}/key ]"
+"#;
+
+/// The verdicts of the last sweep on a host, in the order of the role.
+fn verdicts(fleet: &Fleet, host: &str) -> Vec<String> {
+    let state = fleet.longshore(["--output", "json", "history", "show", "last"]).run().expect_code(0).state();
+    let (_, of) = state.hosts.iter().find(|(name, _)| name.as_str() == host).expect("the host");
+    of.checks.iter().map(|check| check.verdict.to_string()).collect()
+}
+
+#[test]
+fn g_25_s_33_a_sweep_compares_with_what_was_recorded_and_passes_nothing_that_it_cannot_compare() {
+    let Some(fleet) = Fleet::of(2) else { return };
+    fleet.write("roles/keyed/role.toml", ROLE);
+    fleet.write("playbooks/up.toml", "role = \"keyed\"\naction = \"upgrade\"\nhosts = \"all\"\n");
+    let set = |host: &str, key: &str| fs::write(fleet.host(host).home.join("key"), key).expect("written");
+    for host in ["web-01", "web-02"] {
+        set(host, "the first");
+    }
+    let check = |arguments: &[&str]| fleet.longshore(["check", "all"].iter().chain(arguments).copied()).run();
+
+    // Nothing is recorded yet: what cannot be compared has not passed. From now on it can.
+    let ran = check(&[]).expect_code(1).says("nothing was recorded to compare with (key)");
+    assert_eq!(verdicts(&fleet, "web-01"), ["unverified", "pass"], "{ran}");
+    let ran = check(&[]).expect_code(0);
+    assert_eq!(verdicts(&fleet, "web-01"), ["pass", "pass"], "{ran}");
+
+    // One that differs from what was recorded stays red, however often it is looked at.
+    set("web-02", "another");
+    for _ in 0..2 {
+        let ran = check(&[]).expect_code(1);
+        assert_eq!(
+            (verdicts(&fleet, "web-01"), verdicts(&fleet, "web-02")),
+            (vec!["pass".to_owned(), "pass".to_owned()], vec!["fail".to_owned(), "pass".to_owned()]),
+            "{ran}"
+        );
+    }
+    // A person may take it as it is.
+    check(&["--anew"]).expect_code(1);
+    assert_eq!(verdicts(&fleet, "web-02"), ["unverified", "pass"]);
+    check(&[]).expect_code(0);
+
+    // So does an upgrade, whose own checks have compared: with what it found right before.
+    set("web-01", "of the upgrade");
+    fleet.longshore(["apply", "up", "--yes"]).run().expect_code(0);
+    let ran = check(&[]).expect_code(0);
+    assert_eq!(verdicts(&fleet, "web-01"), ["pass", "pass"], "{ran}");
+    set("web-01", "the first");
+    check(&[]).expect_code(1);
+    assert_eq!(verdicts(&fleet, "web-01"), ["fail", "pass"]);
+
+    // What a host does not tell, and nobody recorded, is not compared either.
+    fleet.write(
+        "roles/keyed/role.toml",
+        &ROLE.replace("cat {{path}}/key\"\n\n[[upgrade", "cat {{path}}/gone\"\n\n[[upgrade"),
+    );
+    let ran = check(&["--anew"]).expect_code(1);
+    assert_eq!(verdicts(&fleet, "web-01"), ["unverified"], "{ran}");
+}
