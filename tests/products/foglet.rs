@@ -61,7 +61,7 @@ impl Foglet {
         fleet.lab.key("lookout", &[]);
         let lookout = fleet.lab.public("lookout");
         let board = |screen: &str| {
-            let command = format!("ForceCommand {screen}");
+            let command = format!("ForceCommand {screen}\nMaxStartups 100");
             fleet.lab.sshd().authorized(&[&lookout]).line(&command).start()
         };
         let screens = ["echo 'Welcome to Foglet'; sleep 5", "echo 'Welcome to Foglet'; sleep 5", "sleep 5"].map(board);
@@ -87,9 +87,8 @@ impl Foglet {
             fs::set_permissions(folder.join("release"), fs::Permissions::from_mode(0o755)).expect("may be run");
             let keys = folder.join("data/ssh");
             fs::create_dir_all(&keys).expect("made");
-            run(Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-                .arg(keys.join("ssh_host_ed25519_key")));
+            // The key of the board that people know.
+            fs::copy(key_of(&fleet, good), keys.join("ssh_host_ed25519_key")).expect("copied");
             fs::create_dir_all(folder.join("backups")).expect("made");
             let running = folder.join("running");
             let new = match login {
@@ -127,7 +126,10 @@ impl Foglet {
         let alone = ("canary = { hosts = 1 }\nwaves = [\"rest\"]\n", "budget = { failed = 99 }\nat-once = 12\n");
         copy("playbooks/foglet-upgrade.toml", &[alone, ("soak = \"10m\"", "soak = { for = \"2s\", every = \"1s\" }")]);
         copy("playbooks/foglet-schema-rollback.toml", &[]);
-        Some(Self { fleet, fly, postgres, _boards: screens })
+        copy("playbooks/foglet-backup.toml", &[]);
+        let foglet = Self { fleet, fly, postgres, _boards: screens };
+        foglet.longshore(["apply", "foglet-backup", "--yes"]).run().expect_code(0);
+        Some(foglet)
     }
 
     fn longshore<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Longshore {
@@ -145,7 +147,7 @@ impl Foglet {
     }
 
     fn outcomes(&self) -> BTreeMap<String, String> {
-        let state = self.longshore(["--output", "json", "history", "show", "1"]).run().expect_code(0).state();
+        let state = self.longshore(["--output", "json", "history", "show", "last"]).run().expect_code(0).state();
         let outcome = |host: &HostState| host.outcome.map_or_else(String::new, |outcome| outcome.as_str().to_owned());
         state.hosts.iter().map(|(name, host)| (name.to_string(), outcome(host))).collect()
     }
@@ -153,6 +155,13 @@ impl Foglet {
     fn told(&self, run: &str, board: &str) -> String {
         flat(&self.longshore(["history", "show", run, "--host", board]).run().expect_code(0).out)
     }
+}
+
+/// The file with a server's host key.
+fn key_of(fleet: &Fleet, server: &Sshd) -> std::path::PathBuf {
+    let files = fs::read_dir(fleet.lab.path("")).expect("there").flatten().map(|entry| entry.path());
+    let named = |path: &std::path::PathBuf| path.to_string_lossy().ends_with(&format!("-{}-key", server.port));
+    files.into_iter().find(named).expect("it has a key")
 }
 
 fn deploys(changes: &[String]) -> Vec<&str> {
@@ -183,7 +192,7 @@ fn g_03_g_04_g_05_g_09_g_10_g_11_g_12_g_13_g_15_g_16_g_17_an_upgrade_on_fly_brin
     let Some(foglet) = Foglet::with(&[("board-a", Login::Good)]) else { return };
     // Its notes are to be read first.
     let unread = foglet.longshore(["apply", "foglet-upgrade", "--to", "0.3.0", "--yes"]).run();
-    assert!(unread.code != Some(0) && foglet.fly.changes("board-a").is_empty(), "{unread}");
+    assert!(unread.code != Some(0) && deploys(&foglet.fly.changes("board-a")).is_empty(), "{unread}");
     assert!(flat(&unread.err).contains("--ack 0.3.0"), "{unread}");
 
     let ran = foglet.upgrade("0.3.0").expect_code(0);
@@ -200,7 +209,7 @@ fn g_03_g_04_g_05_g_09_g_10_g_11_g_12_g_13_g_15_g_16_g_17_an_upgrade_on_fly_brin
     assert_eq!(state["machines"][0]["config"]["mounts"][0]["volume"], "vol_1", "{ran}");
 
     // Who asks how to restore database and keys has the answer: both copies were read back.
-    let told = foglet.told("1", "board-a");
+    let told = foglet.told("last", "board-a");
     assert!(told.contains("verified: restored into a scratch database"), "{told}");
     let keys = copy_of(&foglet, "board-a", "foglet-host-keys", ".tgz");
     assert_eq!(fs::metadata(&keys).expect("there").permissions().mode() & 0o777, 0o600);
@@ -259,7 +268,7 @@ fn g_17_g_18_g_19_g_20_g_21_g_22_g_23_g_24_g_25_g_26_a_bad_release_is_found_out_
     let outcomes = foglet.outcomes();
     for (board, _, _, cause) in boards {
         assert_eq!(outcomes[board], "undone", "{board}: {ran}");
-        let told = foglet.told("1", board);
+        let told = foglet.told("last", board);
         assert!(told.contains(cause), "{board} does not say {cause}: {told}");
         assert_eq!(foglet.fly.runs(board), "0.2.0", "{board}: {ran}");
         // Back to what was recorded, by its digest, and its migrations are not run again.
@@ -269,11 +278,11 @@ fn g_17_g_18_g_19_g_20_g_21_g_22_g_23_g_24_g_25_g_26_a_bad_release_is_found_out_
         assert_eq!(deploys(&foglet.fly.changes(board)).last(), Some(&back.as_str()), "{board}: {ran}");
         assert_eq!(foglet.sql(board, "select count(*) from schema_migrations, posts"), "1");
     }
-    assert!(!foglet.told("1", "board-log").contains("Swoosh"));
+    assert!(!foglet.told("last", "board-log").contains("Swoosh"));
 }
 
 #[test]
-fn g_01_g_05_g_06_g_07_g_08_g_15_what_must_be_there_before_is_asked_for_and_nothing_is_deployed_without_it() {
+fn g_01_g_05_g_06_g_07_g_08_g_09_g_15_what_must_be_there_before_is_asked_for_and_nothing_is_deployed_without_it() {
     let boards = [
         ("board-secrets", "not in place: DATABASE_URL (Staged) SECRET_KEY_BASE (missing) SMTP_HOST (missing)"),
         ("board-mounts", "the volume is called data, fly.toml says nothing"),
@@ -283,6 +292,10 @@ fn g_01_g_05_g_06_g_07_g_08_g_15_what_must_be_there_before_is_asked_for_and_noth
         ("board-command", "fly.toml has the release command: bin/migrate"),
         ("board-copies", "Copies can be written: fail"),
         ("board-keys", "there is no host key in it"),
+        ("board-other-keys", "the key that the board shows is not in it"),
+        ("board-unproven", "no proven copy named foglet-host-keys-*"),
+        ("board-damaged", "and damaged: its sha256 is not that of its receipt"),
+        ("board-cut", "no proven copy named foglet-host-keys-*"),
     ];
     let Some(foglet) = Foglet::with(&boards.map(|(board, _)| (board, Login::Good))) else { return };
     let folder = |board: &str| foglet.fly.folder(board);
@@ -298,16 +311,28 @@ fn g_01_g_05_g_06_g_07_g_08_g_15_what_must_be_there_before_is_asked_for_and_noth
     toml(&folder("board-place"), "board-place", COMMAND, &MOUNTS.replace("/data", "/srv"));
     foglet.fly.change("board-loose", |state| state["volumes"][0]["attached_machine_id"] = serde_json::Value::Null);
     toml(&folder("board-command"), "board-command", "release_command = \"bin/migrate\"", MOUNTS);
-    fs::remove_dir(folder("board-copies").join("backups")).expect("empty");
+    fs::remove_dir_all(folder("board-copies").join("backups")).expect("removed");
     fs::write(folder("board-copies").join("backups"), "a file").expect("written");
-    fs::remove_file(folder("board-keys").join("data/ssh/ssh_host_ed25519_key")).expect("removed");
+    let key = "data/ssh/ssh_host_ed25519_key";
+    fs::remove_file(folder("board-keys").join(key)).expect("removed");
+    fs::copy(foglet.fleet.lab.path("lookout"), folder("board-other-keys").join(key)).expect("copied");
+    // Who never proved that both can be restored, or has nothing left to restore from, must not upgrade.
+    fs::remove_dir_all(folder("board-unproven").join("backups")).expect("removed");
+    fs::create_dir(folder("board-unproven").join("backups")).expect("made");
+    let dump = copy_of(&foglet, "board-damaged", "foglet", ".dump");
+    let mut bytes = fs::read(&dump).expect("read");
+    *bytes.last_mut().expect("some") ^= 1;
+    fs::write(&dump, bytes).expect("written");
+    let archive = copy_of(&foglet, "board-cut", "foglet-host-keys", ".tgz");
+    let bytes = fs::read(&archive).expect("read");
+    fs::write(&archive, &bytes[..bytes.len() / 2]).expect("written");
     let ran = foglet.upgrade("0.3.0").expect_code(1);
     let outcomes = foglet.outcomes();
     for (board, cause) in boards {
-        let told = foglet.told("1", board);
+        let told = foglet.told("last", board);
         assert!(told.contains(cause), "{board} does not say {cause}: {told}");
         let expected = match board {
-            "board-keys" => "failed undone unchanged",
+            "board-keys" | "board-other-keys" => "failed undone unchanged",
             _ => "parked",
         };
         assert!(expected.contains(&outcomes[board]), "{board} is {}: {ran}", outcomes[board]);
@@ -334,7 +359,7 @@ fn g_02_g_15_g_27_g_29_g_32_g_33_g_34_g_35_g_36_g_38_a_release_command_that_fail
     );
 
     // Nothing moved: the machine was never touched, and nothing had to be deployed back.
-    assert!(foglet.told("1", "board-fails").contains("release command failed - aborting deployment"));
+    assert!(foglet.told("last", "board-fails").contains("release command failed - aborting deployment"));
     assert_eq!(
         (foglet.fly.runs("board-fails").as_str(), deploys(&foglet.fly.changes("board-fails")).len()),
         ("0.2.0", 1)
@@ -360,7 +385,7 @@ fn g_02_g_15_g_27_g_29_g_32_g_33_g_34_g_35_g_36_g_38_a_release_command_that_fail
         assert!(["log", "machines.json", "releases.json"].iter().all(|file| evidence.join(file).exists()));
         assert_eq!(foglet.sql(board, "select max(version) from schema_migrations"), NEW);
     }
-    assert!(foglet.told("1", "board-code").contains("for tests: qa-bot"), "{ran}");
+    assert!(foglet.told("last", "board-code").contains("for tests: qa-bot"), "{ran}");
 
     // One goes back by code alone: a person said so, and no migration is run with the old image.
     let ran = foglet.longshore(["resume", "--as", "code-rollback", "--host", "board-code"]).run();
@@ -427,12 +452,13 @@ fn g_28_g_31_a_schema_is_rolled_back_only_to_a_chosen_version_on_somebodys_word(
         );
     };
     choose(NEW);
-    let apply = ["apply", "foglet-schema-rollback", "--yes"];
+    let apply = ["apply", "foglet-schema-rollback", "--to", "0.2.0", "--yes"];
     let ran = foglet.longshore(apply).run().expect_code(6);
     assert_eq!(head(), NEW, "{ran}");
     let step = "Roll the schema back, the chosen migration included";
-    let text =
-        format!("[[approve]]\nhost = \"board-a\"\naction = \"irreversible\"\nsteps = [\"{step}\"]\nby = \"anna\"\n");
+    let text = format!(
+        "[[approve]]\nhost = \"board-a\"\naction = \"irreversible\"\nsteps = [\"{step}\"]\nto = \"0.2.0\"\nby = \"anna\"\n"
+    );
     let file = foglet.fleet.write("approvals.toml", &text).to_string_lossy().into_owned();
     // With the word, but without a version, or with one that is not there, nothing is done either.
     for (version, cause) in [("", "choose the migration"), ("20990101000000", "that migration is not applied here")] {
@@ -443,4 +469,35 @@ fn g_28_g_31_a_schema_is_rolled_back_only_to_a_chosen_version_on_somebodys_word(
     choose(NEW);
     let ran = foglet.longshore(apply.into_iter().chain(["--approvals", &file])).run().expect_code(0);
     assert_eq!(head(), OLD, "{ran}");
+    // The release that ran on it runs again, and migrates nothing.
+    assert_eq!(foglet.fly.runs("board-a"), "0.2.0", "{ran}");
+    let changes = foglet.fly.changes("board-a");
+    assert!(deploys(&changes).last().expect("a deployment").contains("--skip-release-command"), "{changes:?}");
+}
+
+#[test]
+fn g_26_a_finished_upgrade_goes_back_by_its_image_alone_and_its_database_is_left_as_it_is() {
+    let Some(foglet) = Foglet::with(&[("board-a", Login::Good)]) else { return };
+    foglet.upgrade("0.2.1").expect_code(0);
+    assert_eq!(foglet.fly.runs("board-a"), "0.2.1");
+    // What people wrote since then, and what they changed.
+    foglet.sql(
+        "board-a",
+        "insert into posts values (2, 'since then', '2026-11-21 18:30:00'); update posts set body = 'other' where id = 1",
+    );
+    let data = || {
+        let tables = "select (select string_agg(id || body || inserted_at, ' ' order by id) from posts) || (select max(version) from schema_migrations)";
+        (
+            foglet.sql("board-a", tables),
+            foglet.postgres.sql("postgres", "select string_agg(datname, ' ' order by datname) from pg_database"),
+        )
+    };
+    let before = data();
+    let ran = foglet.longshore(["rollback", "last", "--yes"]).run().expect_code(0);
+    assert_eq!(foglet.fly.runs("board-a"), "0.2.0", "{ran}");
+    let back = "deploy -a board-a -c fly.toml --image registry.fly.io/board-a:0.2.0@sha256:020020020020020020020020 --yes --skip-release-command --wait-timeout 10m";
+    assert_eq!(deploys(&foglet.fly.changes("board-a"))[1..], [back], "{ran}");
+    assert_eq!(data(), before, "{ran}");
+    let mounts = &foglet.fly.state("board-a")["machines"][0]["config"]["mounts"];
+    assert_eq!(mounts[0]["volume"], "vol_1", "{ran}");
 }

@@ -11,6 +11,7 @@ mod command;
 mod controller;
 mod environment;
 mod flavours;
+mod foglet;
 mod old_compose;
 mod rig;
 mod svrunner;

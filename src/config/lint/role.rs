@@ -1,5 +1,7 @@
 //! A role and its releases.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 use super::{
@@ -160,7 +162,11 @@ pub(super) fn widest_scope(project: &Project, role: Option<&Role>, more: &[Strin
     }
     let mut scope: Scope = names.into_iter().chain(more).map(|name| (name.clone(), Json::Null)).collect();
     Variables::add_built_in(&mut scope);
-    for flat in project.flat_profiles.values() {
+    // Where profiles have snippets of one name, those of hosts count: their variables are declared, too.
+    let used: BTreeSet<_> = inventory.hosts.keys().map(|host| project.profile_of(host)).collect();
+    let (of_hosts, others): (Vec<_>, Vec<_>) =
+        project.flat_profiles.iter().partition(|(profile, _)| used.contains(*profile));
+    for (_, flat) in others.into_iter().chain(of_hosts) {
         Variables::add_snippets(&mut scope, &flat.snippets);
     }
     let of_roles = project.roles.values().map(|folder| &folder.role).filter(|one| role.is_none_or(|role| role == *one));

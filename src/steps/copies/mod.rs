@@ -30,6 +30,10 @@ pub struct CopyCheck {
     /// How old the newest may be at most, by the host's own clock. Any age when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub younger_than: Option<Span>,
+    /// Whether the newest is read to its end and compared with the sha256 of its receipt: a copy that was damaged
+    /// where it lies is none. Takes as long as reading it; only its length is compared otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub intact: bool,
 }
 
 /// A copy with a receipt.
@@ -191,6 +195,7 @@ impl CopyCheck {
 
     pub(super) fn summary(&self) -> String {
         let of = format!("a proven copy {}/{}-*", Redactor::mask(&self.folder), Redactor::mask(&self.name));
+        let of = if self.intact { format!("{of}, whole") } else { of };
         shell::one_line(&match self.younger_than {
             Some(limit) => format!("{of} younger than {limit}"),
             None => of,
@@ -216,7 +221,30 @@ impl CopyCheck {
         let seen = format!("{} is {} old{size}", newest.name(), rounded(newest.age));
         match self.younger_than {
             Some(limit) if newest.age.0 >= limit.0 => Probed::fail(format!("{seen}, expected less than {limit}")),
-            _ => Probed::pass(seen),
+            _ if !self.intact => Probed::pass(seen),
+            _ => self.compared(newest, &seen, reach, timeout).await,
+        }
+    }
+
+    /// Reads the copy, and compares its sum with that of its receipt.
+    async fn compared(&self, newest: &SavedCopy, seen: &str, reach: &Reach<'_>, timeout: Duration) -> Probed {
+        let Some(expected) = newest.fact("sha256") else {
+            return Probed::fail(format!("{seen}; its receipt has no sha256"));
+        };
+        let mut exec = Exec::script(format!("{TOOLS}sum_of {}", quote(&newest.file))).timeout(timeout);
+        exec.run_as.clone_from(&reach.run_as);
+        let ended = match reach.session.run(exec, &mut ()).await {
+            Ok(ended) => ended,
+            Err(error) => return Probed::from_transport(&error),
+        };
+        let sum = ended.out.text();
+        if ended.status != Status::Exited(0) || sum.trim().is_empty() {
+            return Probed::error(format!("{seen}, and cannot be read: {}", clean_line(&ended.err.bytes(), 200)));
+        }
+        if sum.trim() == expected {
+            Probed::pass(format!("{seen}, and whole"))
+        } else {
+            Probed::fail(format!("{seen}, and damaged: its sha256 is not that of its receipt"))
         }
     }
 }

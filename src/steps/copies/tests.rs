@@ -94,3 +94,24 @@ async fn b_11_s_10_g_09_a_copy_must_be_there_proven_and_young() {
     let seen = stand.check(&check("")).await;
     assert!(seen.verdict == crate::model::Verdict::Error && seen.seen.contains("cannot be read"), "{seen:?}");
 }
+
+#[tokio::test]
+async fn g_09_a_copy_that_was_damaged_where_it_lies_is_none() {
+    let stand = Stand::new();
+    let copies = stand.path("copies");
+    let check = format!("copy = {{ folder = '{}', name = 'app', intact = true }}", copies.display());
+    std::fs::create_dir(&copies).expect("writable");
+    let file = copies.join(format!("app-{}-0007.dump", ago(30)));
+    let sidecar = format!("{}.receipt", file.display());
+    let sum = "sha256 ee50cc10b1370c0ea94b1eaf8af8ae0b3ff2daeeab9d2b5b6d0d1e7e0a9d2f00\n";
+    std::fs::write(&file, "whole").expect("writable");
+    for (more, seen) in [("size 5\n", "has no sha256"), (&format!("size 5\n{sum}"), "is not that of its receipt")] {
+        std::fs::write(&sidecar, receipt(&ago(30), more)).expect("writable");
+        let probed = stand.check(&check).await;
+        assert!(probed.verdict == crate::model::Verdict::Fail && probed.seen.contains(seen), "{probed:?}");
+    }
+    let sum = "sha256 5d5766cf2d78701614200418ee1450690d9af12c84d52545e4802f001ad53099\n";
+    std::fs::write(&sidecar, receipt(&ago(30), &format!("size 5\n{sum}"))).expect("writable");
+    let probed = stand.check(&check).await;
+    assert!(probed.verdict == crate::model::Verdict::Pass && probed.seen.ends_with(", and whole"), "{probed:?}");
+}
