@@ -258,3 +258,47 @@ fn s_21_an_archive_that_is_not_the_one_that_was_meant_is_refused_before_any_host
     product.longshore(["apply", &plan, "--yes"]).run().expect_code(0);
     assert_eq!((product.version("sv-1"), product.serves("sv-1")), ("2.0.1".to_owned(), "2.0.1".to_owned()));
 }
+
+#[test]
+fn s_26_s_42_old_releases_go_with_their_archives_and_those_that_runs_would_go_back_to_stay() {
+    let reads = r#"{"2.0.1": {"reads": 2}}"#;
+    let Some(product) = SvRunner::with(&[("sv-1", reads, "keep-releases = 1")]) else { return };
+    // The release before runs on the data of this one: going back is a matter of the code.
+    let releases = product.fleet.project().join("roles/svrunner/releases.toml");
+    let text = fs::read_to_string(&releases).expect("written");
+    fs::write(&releases, text.replace("migration = \"2\"\n", "migration = \"2\"\nbackward-compatible = true\n"))
+        .expect("written");
+    // Two that were here before longshore came, younger than the one that runs.
+    fs::create_dir_all(product.path("sv-1", "srv/incoming")).expect("made");
+    for (version, when) in [("1.8.0", "2030-01-01"), ("1.9.0", "2030-02-01")] {
+        let folder = product.path("sv-1", "srv/releases").join(version);
+        fs::create_dir(&folder).expect("made");
+        run(Command::new("touch").args(["-d", when]).arg(&folder));
+        let archive = format!("srv/incoming/{version}.tar");
+        fs::write(product.path("sv-1", &archive), "as it came").expect("written");
+        fs::write(product.path("sv-1", &format!("srv/releases/.{version}.archive")), format!("{version}.tar\n"))
+            .expect("written");
+    }
+    let of = |folder: &str| {
+        let entries = fs::read_dir(product.path("sv-1", folder)).expect("there").flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| !name.starts_with('.'));
+        names.sort_unstable();
+        names
+    };
+    product.upgrade("2.0.1").expect_code(0);
+    assert_eq!(of("srv/releases"), ["1.9.0", "2.0.0", "2.0.1"]);
+    assert_eq!(of("srv/incoming"), ["1.9.0.tar", "svrunner-2.0.1.tar.gz"]);
+    product.upgrade("2.1.0").expect_code(0);
+    // 2.0.0 is neither what runs, nor what was before, nor among the last: the first run would go back to it.
+    assert_eq!(of("srv/releases"), ["1.9.0", "2.0.0", "2.0.1", "2.1.0"]);
+
+    let rows = |query: &str| product.sql("sv-1", "srv/shared/files/local.db", query);
+    rows("insert into screens (name, theme) values ('of today', 'dark')");
+    let ran = product.longshore(["rollback", "2", "--yes"]).run().expect_code(0);
+    assert_eq!((product.version("sv-1"), product.serves("sv-1")), ("2.0.1".to_owned(), "2.0.1".to_owned()), "{ran}");
+    let kept = [rows("select group_concat(name) from screens"), rows("pragma user_version")];
+    assert_eq!(kept, ["welcome,of today", "2"], "{ran}");
+    assert!(product.kept_aside("sv-1").is_empty(), "{ran}");
+    assert!(!product.read("sv-1", "srv/shared/.env").contains("SESSION_KEY"));
+}
