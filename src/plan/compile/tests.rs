@@ -6,6 +6,7 @@ use super::*;
 use crate::plan::{Asked, Installed};
 
 mod ahead;
+mod digest;
 mod each;
 
 const INVENTORY: &str = r#"
