@@ -43,7 +43,7 @@ pub fn waves(
     let mut left: Vec<HostName> = hosts.to_vec();
 
     if let Some(canary) = &rollout.canary {
-        let chosen = match &canary.hosts {
+        let mut chosen = match &canary.hosts {
             CanaryHosts::Count(count) => {
                 representative(&left, *count as usize, &represented(&canary.represent), traits)
             }
@@ -64,6 +64,9 @@ pub fn waves(
         if chosen.is_empty() {
             return Err(WaveError::EmptyCanary);
         }
+        // A list may name a host twice.
+        let mut seen = BTreeSet::new();
+        chosen.retain(|host| seen.insert(host.clone()));
         left.retain(|host| !chosen.contains(host));
         let soak = canary.soak.as_ref().unwrap_or(&soak);
         waves.push(wave("canary".to_owned(), chosen, soak, canary.promote.unwrap_or(rollout.promote)));
@@ -325,7 +328,14 @@ mod tests {
         #[test]
         fn every_host_is_in_exactly_one_wave(
             total in 1_usize..60,
-            canaries in proptest::option::of(1_u32..10),
+            canaries in proptest::option::of(prop_oneof![
+                (1_u32..10).prop_map(CanaryHosts::Count),
+                (1_usize..5).prop_map(|step| CanaryHosts::Selector(step.to_string())),
+                // A name may stand there twice.
+                proptest::collection::vec(0_usize..60, 1..8).prop_map(|picks| {
+                    CanaryHosts::Names(picks.iter().map(|pick| pick.to_string()).collect())
+                }),
+            ]),
             sizes in proptest::collection::vec(prop_oneof![
                 (0_u32..20).prop_map(|count| WaveHosts::Amount(Amount::Count(count))),
                 (0_u32..=100).prop_map(|percent| WaveHosts::Amount(Amount::Percent(percent))),
@@ -334,8 +344,13 @@ mod tests {
             ], 0..5),
         ) {
             let hosts = names(total);
+            let named = |picks: Vec<String>| {
+                let pick = |pick: &String| hosts[pick.parse::<usize>().expect("a number") % total].to_string();
+                CanaryHosts::Names(picks.iter().map(pick).collect())
+            };
+            let canaries = canaries.map(|hosts| if let CanaryHosts::Names(picks) = hosts { named(picks) } else { hosts });
             let rollout = RolloutDoc {
-                canary: canaries.map(|count| canary(CanaryHosts::Count(count), &[])),
+                canary: canaries.map(|hosts| canary(hosts, &[])),
                 waves: sizes,
                 promote: Promote::Manual,
                 ..RolloutDoc::default()
