@@ -333,7 +333,7 @@ mod tests {
                 (1_usize..5).prop_map(|step| CanaryHosts::Selector(step.to_string())),
                 // A name may stand there twice.
                 proptest::collection::vec(0_usize..60, 1..8).prop_map(|picks| {
-                    CanaryHosts::Names(picks.iter().map(|pick| pick.to_string()).collect())
+                    CanaryHosts::Names(picks.iter().map(ToString::to_string).collect())
                 }),
             ]),
             sizes in proptest::collection::vec(prop_oneof![
