@@ -161,8 +161,16 @@ pub(super) async fn ask(
     }
     for (host, reading) in read.iter().filter(|(host, _)| is_asked.contains(host)) {
         match &reading.installed {
+            Installed::Known(_) if !reading.silent.is_empty() => {
+                let why = reading.silent.join("; ");
+                screen
+                    .say(&format!("note: a source of the version of {host} told nothing, and the others agree: {why}"));
+            }
             Installed::Known(_) | Installed::NotAsked => {}
-            Installed::Unknown => screen.say(&format!("note: the version of {host} is not known")),
+            Installed::Unknown => {
+                let why = reading.silent.iter().map(|why| format!(": {why}")).collect::<String>();
+                screen.say(&format!("note: the version of {host} is not known{why}"));
+            }
             disagree @ Installed::Disagree(_) => screen.say(&format!("note: {host}: its {}", disagree.shown())),
             Installed::Unreached(why) => screen.say(&format!("note: {host} did not tell its version: {why}")),
         }

@@ -26,6 +26,9 @@ const ASK_WITHIN: Duration = Duration::from_secs(60);
 /// Lines of an answer that are kept. A version has one, a tag with its digest two.
 const MOST_LINES: u32 = 20;
 
+/// Bytes of the reason that are kept where a program fails.
+const MOST_OF_A_REASON: usize = 200;
+
 /// Asks hosts for their versions and facts. A host that cannot be asked says why.
 pub async fn ask(hosts: IndexMap<HostName, HostPlan>, means: Means) -> BTreeMap<HostName, Reading> {
     stream::iter(hosts)
@@ -46,7 +49,7 @@ pub async fn ask(hosts: IndexMap<HostName, HostPlan>, means: Means) -> BTreeMap<
                 };
                 let reading = asked.unwrap_or_else(|error| {
                     let failure = failure_of(&error);
-                    Reading { installed: Installed::Unreached(failure.to_string()), facts: BTreeMap::new() }
+                    Reading { installed: Installed::Unreached(failure.to_string()), ..Reading::default() }
                 });
                 (host, reading)
             }
@@ -129,7 +132,7 @@ pub(super) async fn read(host: &HostName, of: &HostPlan, link: &mut Link, means:
         means.recorder.record(Some(host), version).await?;
     }
     for ((name, _), answer) in facts().zip(&answers[sources..]) {
-        let line = answer.iter().flat_map(|text| text.lines()).map(str::trim).find(|line| !line.is_empty());
+        let line = answer.iter().flat_map(|text: &String| text.lines()).map(str::trim).find(|line| !line.is_empty());
         if let Some(line) = line {
             reading.facts.insert(name.clone(), clean_line(line.as_bytes(), 200));
         }
@@ -149,7 +152,7 @@ pub(super) async fn read_fact(
     link: &mut Link,
     means: &Means,
 ) -> Result<Option<String>, LinkError> {
-    let answer = answers(&[action], of, link).await?.pop().flatten();
+    let answer = answers(&[action], of, link).await?.pop().and_then(Result::ok);
     let line = answer.as_deref().and_then(|text| text.lines().map(str::trim).find(|line| !line.is_empty()));
     let found = line.map(|line| clean_line(line.as_bytes(), 200));
     let value = found.clone().unwrap_or_else(|| "unknown".to_owned());
@@ -157,8 +160,10 @@ pub(super) async fn read_fact(
     Ok(found)
 }
 
-/// What each question was answered; `None` where its program failed. Nothing is guessed.
-async fn answers(questions: &[&Action], of: &HostPlan, link: &mut Link) -> Result<Vec<Option<String>>, LinkError> {
+/// What each question was answered, or why its program told nothing. Nothing is guessed.
+type Answer = Result<String, String>;
+
+async fn answers(questions: &[&Action], of: &HostPlan, link: &mut Link) -> Result<Vec<Answer>, LinkError> {
     let session = link.session().await?;
     let nonce = format!("longshore-{}", RunId::generate());
     let programs: Vec<Option<String>> = questions.iter().map(|action| program(action)).collect();
@@ -169,12 +174,22 @@ async fn answers(questions: &[&Action], of: &HostPlan, link: &mut Link) -> Resul
     let mut exec = Exec::script(text.clone()).timeout(ASK_WITHIN);
     exec.run_as = link.run_as(of.target.run_as.as_ref().map(|run_as| run_as.user.as_str()));
     exec.secrets = super::program::secrets_in(&text, &link.redactor);
-    let Ok(ended) = session.run(exec, &mut ()).await else { return Ok(vec![None; questions.len()]) };
+    let ended = match session.run(exec, &mut ()).await {
+        Ok(ended) => ended,
+        Err(error) => return Ok(vec![Err(link.redactor.hide(&error.to_string())); questions.len()]),
+    };
     let said = link.redactor.hide(&ended.out.text());
     if let [Some(_)] = programs.as_slice() {
-        return Ok(vec![ended.is_success().then_some(said)]);
+        let why = || reason(&link.redactor.hide(&ended.err.text()), &format!("it ended with {}", ended.status));
+        return Ok(vec![if ended.is_success() { Ok(said) } else { Err(why()) }]);
     }
     Ok(apart(&said, &nonce, questions.len()))
+}
+
+/// The last thing that a program said of its failure, or else what is known of its end.
+fn reason(said: &str, otherwise: &str) -> String {
+    let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    last.map_or_else(|| otherwise.to_owned(), |line| clean_line(line.as_bytes(), MOST_OF_A_REASON))
 }
 
 fn program(action: &Action) -> Option<String> {
@@ -184,7 +199,8 @@ fn program(action: &Action) -> Option<String> {
     }
 }
 
-/// Puts programs into one. Each has a shell of its own, so that a mistake in one is no mistake in another.
+/// Puts programs into one. Each has a shell of its own, so that a mistake in one is no mistake in another. What one
+/// prints goes straight on; of what it complains of, the last line is told where it fails.
 fn together(programs: &[Option<String>], nonce: &str) -> String {
     let mut text = String::new();
     for (index, program) in programs.iter().enumerate() {
@@ -193,7 +209,9 @@ fn together(programs: &[Option<String>], nonce: &str) -> String {
         let quoted = program.replace('\'', r"'\''");
         let _ = writeln!(
             text,
-            "o=$({{ sh -c '{quoted}' 2>/dev/null </dev/null || echo '{nonce} failed'; }} | head -n {MOST_LINES})\n\
+            "o=$({{ e=$(sh -c '{quoted}' 2>&1 >&3 3>&- </dev/null) || {{ s=$?; \
+             printf '\\n%s failed %s %.{MOST_OF_A_REASON}s\\n' '{nonce}' \"$s\" \"$(printf '%s\\n' \"$e\" | tail -n 1)\"; }}; }} 3>&1 \
+             | head -n {MOST_LINES})\n\
              printf '%s %s\\n%.4000s\\n' '{nonce}' {index} \"$o\""
         );
     }
@@ -201,24 +219,26 @@ fn together(programs: &[Option<String>], nonce: &str) -> String {
 }
 
 /// Takes apart what [`together`] printed.
-fn apart(said: &str, nonce: &str, count: usize) -> Vec<Option<String>> {
-    let mut answers: Vec<Option<String>> = vec![None; count];
+fn apart(said: &str, nonce: &str, count: usize) -> Vec<Answer> {
+    let mut answers: Vec<Answer> = vec![Err("nothing was said".to_owned()); count];
     let mut at = None;
     for line in said.lines() {
-        match line.strip_prefix(nonce).map(str::trim) {
-            Some("failed") => {
+        let told = line.strip_prefix(nonce).map(str::trim);
+        match told.map(|told| (told, told.strip_prefix("failed"))) {
+            Some((_, Some(failed))) => {
                 if let Some(answer) = at.take().and_then(|at: usize| answers.get_mut(at)) {
-                    *answer = None;
+                    let (status, said) = failed.trim().split_once(' ').unwrap_or((failed.trim(), ""));
+                    *answer = Err(reason(said, &format!("it ended with status {status}")));
                 }
             }
-            Some(index) => {
+            Some((index, None)) => {
                 at = index.parse().ok();
                 if let Some(answer) = at.and_then(|at| answers.get_mut(at)) {
-                    *answer = Some(String::new());
+                    *answer = Ok(String::new());
                 }
             }
             None => {
-                if let Some(Some(answer)) = at.and_then(|at| answers.get_mut(at)) {
+                if let Some(Ok(answer)) = at.and_then(|at| answers.get_mut(at)) {
                     answer.push_str(line);
                     answer.push('\n');
                 }
@@ -236,26 +256,28 @@ mod tests {
     fn every_program_answers_for_itself_whatever_the_others_do() {
         let programs = [
             "echo '1.4.2'",
-            "echo half; exit 3",
+            "printf half; exit 3",
             "if then; oops (",
             "cat; echo \"it's\" two; echo lines",
             "yes | head -n 500",
             "set -e; false; echo no",
             "true",
+            "echo no; echo 'first' >&2; echo \"it's 100% gone\" >&2; echo >&2; exit 4",
         ];
         let programs: Vec<_> = programs.iter().map(|text| Some((*text).to_owned())).chain([None]).collect();
         let text = together(&programs, "mark");
         let ran = std::process::Command::new("sh").arg("-c").arg(&text).output().expect("a shell");
         let said = String::from_utf8(ran.stdout).expect("text");
         let answers = apart(&said, "mark", programs.len());
-        let lines = |index: usize| answers[index].as_deref().map(|text| text.trim_end().to_owned());
-        assert_eq!(lines(0).as_deref(), Some("1.4.2"));
-        assert_eq!(lines(1), None, "what failed has told nothing");
-        assert_eq!(lines(2), None);
-        assert_eq!(lines(3).as_deref(), Some("it's two\nlines"));
-        assert_eq!(lines(4).map(|text| text.lines().count()), Some(20));
-        assert_eq!(lines(5), None);
-        assert_eq!(lines(6).as_deref(), Some(""));
-        assert_eq!(lines(7), None);
+        let lines = |index: usize| answers[index].as_deref().map(str::trim_end);
+        assert_eq!(lines(0), Ok("1.4.2"));
+        assert_eq!(lines(1), Err(&"it ended with status 3".to_owned()), "what failed has told nothing");
+        assert!(lines(2).is_err_and(|why| why.to_lowercase().contains("syntax error")), "{:?}", lines(2));
+        assert_eq!(lines(3), Ok("it's two\nlines"));
+        assert_eq!(lines(4).map(|text| text.lines().count()), Ok(20));
+        assert_eq!(lines(5), Err(&"it ended with status 1".to_owned()));
+        assert_eq!(lines(6), Ok(""));
+        assert_eq!(lines(7), Err(&"it's 100% gone".to_owned()));
+        assert_eq!(lines(8), Err(&"nothing was said".to_owned()), "who was not asked said nothing");
     }
 }

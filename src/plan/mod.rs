@@ -248,6 +248,9 @@ pub struct HostPlan {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Refusal {
     pub reason: String,
+    /// What the host said of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
     #[serde(default)]
     pub hint: Option<String>,
     pub asked: Asked,
@@ -410,7 +413,8 @@ impl HostPlan {
             (None, _) if self.stated.is_some() => Installed::Unknown,
             (None, _) => Installed::NotAsked,
         };
-        Reading { installed, facts: facts.collect() }
+        let silent = self.refused.as_ref().map(|refused| refused.causes.clone()).unwrap_or_default();
+        Reading { installed, facts: facts.collect(), silent }
     }
 }
 

@@ -16,6 +16,9 @@ pub struct Reading {
     pub installed: Installed,
     /// By name; what could not be read is not there.
     pub facts: BTreeMap<String, String>,
+    /// Why sources of the version told nothing, each in its own words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
 }
 
 /// The installed version, as far as anybody knows. Never guessed.
@@ -36,13 +39,24 @@ pub enum Installed {
 
 impl Reading {
     pub fn known(version: Version) -> Self {
-        Self { installed: Installed::Known(version), facts: BTreeMap::new() }
+        Self { installed: Installed::Known(version), ..Self::default() }
     }
 
     /// Puts together what several sources say of the version: first lines, or `tag=` and `digest=`. They must agree;
-    /// one that says nothing is passed over.
-    pub fn of_sources(said: &[Option<String>]) -> Self {
+    /// one that says nothing is passed over, and why it does is kept.
+    pub fn of_sources(said: &[Result<String, String>]) -> Self {
         let (mut versions, mut digests) = (Vec::<Version>::new(), Vec::<String>::new());
+        let mut silent: Vec<String> = Vec::new();
+        for source in said {
+            let why = match source {
+                Ok(text) if told(text).is_empty() => "it printed no version".to_owned(),
+                Ok(_) => continue,
+                Err(why) => why.clone(),
+            };
+            if !silent.contains(&why) {
+                silent.push(why);
+            }
+        }
         for line in said.iter().flatten().flat_map(|text| told(text)) {
             match line {
                 Told::Version(version) => {
@@ -67,7 +81,7 @@ impl Reading {
             (2.., _) => Installed::Disagree(versions.iter().map(ToString::to_string).collect()),
             _ => Installed::Disagree(digests),
         };
-        Self { installed, facts }
+        Self { installed, facts, silent }
     }
 }
 
@@ -155,8 +169,9 @@ mod tests {
     use super::*;
 
     fn read(said: &[&str]) -> Reading {
-        let said: Vec<_> = said.iter().map(|text| (!text.is_empty()).then(|| (*text).to_owned())).collect();
-        Reading::of_sources(&said)
+        let answer =
+            |text: &&str| if text.is_empty() { Err("no such file".to_owned()) } else { Ok((*text).to_owned()) };
+        Reading::of_sources(&said.iter().map(answer).collect::<Vec<_>>())
     }
 
     #[test]
@@ -172,7 +187,9 @@ mod tests {
         assert_eq!(all.installed, known);
         assert_eq!(all.facts["digest"], "sha256:aa");
         assert_eq!(read(&["", link]).installed, known);
+        assert_eq!(read(&["", link]).silent, ["no such file"]);
         assert_eq!(read(&["", ""]).installed, Installed::Unknown);
+        assert_eq!(read(&["", "\n", "tag=", ""]).silent, ["no such file", "it printed no version"]);
         assert_eq!(read(&["digest=sha256:aa"]).installed, Installed::Unknown, "a digest is no version");
     }
 

@@ -101,7 +101,7 @@ mod tests {
         read.insert(name("a-3"), reading("1.1.0", "x86_64", "500 MiB"));
         read.insert(
             name("a-4"),
-            Reading { installed: Installed::Unreached("no route".to_owned()), facts: BTreeMap::new() },
+            Reading { installed: Installed::Unreached("no route".to_owned()), ..Reading::default() },
         );
         let text = facts(&read, &Page::plain(80));
         assert!(text.contains("a-[1,2]") && text.contains("1.1.0 *"), "{text}");

@@ -78,13 +78,14 @@ fn hop(hop: &Hop, page: &Page) -> String {
 
 /// Says who is refused and why, the same reasons folded.
 fn refused(plan: &Plan, page: &Page) -> String {
-    let mut reasons: IndexMap<(&str, Option<&str>), Vec<&HostName>> = IndexMap::new();
+    let mut reasons: IndexMap<(&str, &[String], Option<&str>), Vec<&HostName>> = IndexMap::new();
     let mut offline = 0;
     for (name, host) in &plan.hosts {
         match &host.refused {
             Some(refused) if refused.asked == Asked::Offline => offline += 1,
             Some(refused) => {
-                reasons.entry((&refused.reason, refused.hint.as_deref())).or_default().push(name);
+                let reason = (refused.reason.as_str(), refused.causes.as_slice(), refused.hint.as_deref());
+                reasons.entry(reason).or_default().push(name);
             }
             None => {}
         }
@@ -93,9 +94,12 @@ fn refused(plan: &Plan, page: &Page) -> String {
     if !reasons.is_empty() {
         let _ = writeln!(text, "\n{}", page.paint(Tone::Strong, "Refused"));
     }
-    for ((reason, hint), names) in reasons {
+    for ((reason, causes, hint), names) in reasons {
         let mark = page.paint(Tone::Bad, "!");
         text.push_str(&page.wrap(&format!("  {mark} {}: {}", names_of(&names), line(reason, 400)), 4));
+        for cause in causes {
+            text.push_str(&page.wrap(&format!("    cause: {}", line(cause, 400)), 6));
+        }
         if let Some(hint) = hint {
             text.push_str(&page.wrap(&format!("    hint: {}", line(hint, 400)), 6));
         }

@@ -83,6 +83,38 @@ fn f_07_a_patch_whose_image_turns_out_to_migrate_stops_before_it_and_goes_as_the
     fleet.assert_nothing_runs();
 }
 
+#[test]
+fn s_08_a_plan_says_why_a_version_is_not_known_and_which_source_was_silent() {
+    let releases = "[[release]]\nversion = \"1.0.0\"\n[[release]]\nversion = \"1.0.1\"\n";
+    let Some(fleet) = fleet(releases, "1.0.1") else { return };
+    fs::remove_file(fleet.host("web-1").home.join("version")).expect("removed");
+    let silent = "cat: version: No such file or directory";
+    let ran = fleet.longshore(["plan", "up"]).run().expect_code(6);
+    ran.says("web-1: the installed version is unknown").says(&format!("cause: {silent}")).tells(silent);
+    let ran = fleet.longshore(["apply", "up", "--yes"]).run().expect_code(6).says(&format!("cause: {silent}"));
+    assert_eq!([trace(&fleet, "web-1"), trace(&fleet, "web-2")], ["", "fetch switch"], "{ran}");
+
+    // Of several sources one may be silent: the others tell, and it is said.
+    let two = ROLE
+        .replace("[version]\n", "[[version]]\ncommand = { run = \"cat label\", dir = \"{{path}}\" }\n[[version]]\n");
+    fleet.write("roles/app/role.toml", &two);
+    fs::write(fleet.host("web-1").home.join("label"), "tag=1.0.0\n").expect("written");
+    let ran = fleet.longshore(["hosts", "--facts", "--role", "app"]).run().expect_code(0);
+    let note = |host: &str, file: &str| {
+        format!(
+            "note: a source of the version of {host} told nothing, and the others agree: cat: {file}: No such file or directory"
+        )
+    };
+    ran.tells(&note("web-1", "version")).tells(&note("web-2", "label"));
+    fs::write(fleet.host("web-2").home.join("label"), "1.0.0\n").expect("written");
+    fleet
+        .longshore(["plan", "up"])
+        .run()
+        .expect_code(6)
+        .says("web-2: its sources do not agree on the version: 1.0.0, 1.0.1");
+    fleet.assert_nothing_runs();
+}
+
 /// Every option of `apply`, `resume` and `retry` that could say "do it all the same", with a value.
 const FLAGS: [(&str, &[&str]); 8] = [
     ("--yes", &["--yes"]),

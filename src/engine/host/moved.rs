@@ -11,6 +11,7 @@ impl Turn<'_> {
     pub(super) fn refused(&self) -> Option<(Asked, Failure)> {
         let refused = self.of.refused.as_ref()?;
         let mut failure = Failure::new(FailureClass::Refused, refused.reason.clone());
+        failure.causes.clone_from(&refused.causes);
         failure.hint.clone_from(&refused.hint);
         Some((refused.asked, failure))
     }
@@ -18,7 +19,11 @@ impl Turn<'_> {
     /// Says that the host is not what the plan was made for: its version, or a fact that something follows from.
     pub(super) fn moved(&self, now: &Reading) -> Option<Failure> {
         let moved = self.version_moved(&now.installed).or_else(|| self.fact_moved(now))?;
-        Some(Failure::new(FailureClass::Refused, moved).hint("make a new plan"))
+        let mut failure = Failure::new(FailureClass::Refused, moved).hint("make a new plan");
+        if matches!(now.installed, Installed::Unknown) {
+            failure.causes.clone_from(&now.silent);
+        }
+        Some(failure)
     }
 
     fn version_moved(&self, now: &Installed) -> Option<String> {

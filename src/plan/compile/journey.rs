@@ -26,7 +26,7 @@ pub(super) struct Journey {
 
 impl Journey {
     fn refused(reason: impl Into<String>, hint: Option<String>, asked: Asked) -> Self {
-        Self { refused: Some(Refusal { reason: reason.into(), hint, asked }), ..Self::default() }
+        Self { refused: Some(Refusal { reason: reason.into(), causes: Vec::new(), hint, asked }), ..Self::default() }
     }
 
     /// Returns what templates know as `upgrade`: the whole way.
@@ -91,7 +91,11 @@ impl Compiler<'_> {
             // Without a list of releases there is no path to take, and the steps look for themselves.
             (_, None) if !is_listed => return journey,
             (Installed::Unknown, None) => {
-                return Journey::refused("the installed version is unknown", Some(state_it), Asked::Yes);
+                let mut journey = Journey::refused("the installed version is unknown", Some(state_it), Asked::Yes);
+                if let (Some(refused), Some(reading)) = (&mut journey.refused, reading) {
+                    refused.causes.clone_from(&reading.silent);
+                }
+                return journey;
             }
             (Installed::Unreached(_), None) => {
                 if let Some(usual) = usual.filter(|_| folder.role.requires_facts.is_empty()) {
@@ -141,6 +145,7 @@ impl Compiler<'_> {
                 let found = found.map_or_else(|| "unknown".to_owned(), |found| format!("`{found}`"));
                 let wanted = wanted.0.join("`, `");
                 Refusal {
+                    causes: Vec::new(),
                     reason: format!("the fact `{name}` is {found}, and the role wants `{wanted}`"),
                     hint: Some("`requires-facts` of the role says what it runs on".to_owned()),
                     asked: Asked::Yes,

@@ -131,7 +131,7 @@ impl Bench {
 
     fn found(mut self, host: &str, installed: Installed) -> Self {
         let facts = BTreeMap::from([("arch".to_owned(), "x86_64".to_owned())]);
-        self.order.read.insert(name(host), Reading { installed, facts });
+        self.order.read.insert(name(host), Reading { installed, facts, ..Reading::default() });
         self
     }
 
