@@ -14,7 +14,7 @@ use crate::{
     event::RunState,
     ledger::{Control, Ledger, RunRecord},
     model::{ExitCode, HostName},
-    plan::{HostPlan, Plan, PlannedUndo},
+    plan::{HostPlan, Plan, PlannedUndo, Promote},
     report,
 };
 
@@ -89,7 +89,7 @@ pub(super) async fn status(args: &StatusArgs, global: &Global, screen: &Screen) 
                 screen.print("\x1b[H\x1b[2J")?;
             }
             screen.print(&report::results(&state, Some(record.number), &screen.page()))?;
-            screen.say(&standing(&record, &state));
+            screen.say(&standing(&record, &state, ledger.plan(record.number).ok().as_deref()));
         }
         if !args.watch || !record.running {
             return Ok(ExitCode::Good);
@@ -99,9 +99,15 @@ pub(super) async fn status(args: &StatusArgs, global: &Global, screen: &Screen) 
 }
 
 /// One line on how the run stands, and what can be typed.
-fn standing(record: &RunRecord, state: &RunState) -> String {
+fn standing(record: &RunRecord, state: &RunState, plan: Option<&str>) -> String {
     let number = record.number;
+    let waits_after = || waits_after(state, &serde_json::from_str(plan?).ok()?);
     match (record.running, state.ended) {
+        (true, _) if let Some(wave) = waits_after() => {
+            format!(
+                "run {number} waits for a person: `longshore promote {number}` lets the wave after {wave} begin, `abort` ends the run"
+            )
+        }
         (true, _) => format!(
             "run {number} is running, by {}; `longshore pause`, `promote` and `abort` steer it",
             record.controller
@@ -109,6 +115,14 @@ fn standing(record: &RunRecord, state: &RunState) -> String {
         (false, Some(_)) => format!("run {number} has ended"),
         (false, None) => format!("run {number} was cut off; `longshore resume {number}` goes on with it"),
     }
+}
+
+/// The wave after which a person has to let the next one begin, while that is so.
+fn waits_after<'a>(state: &'a RunState, plan: &Plan) -> Option<&'a str> {
+    let begun = state.waves.iter().rposition(|wave| wave.started.is_some())?;
+    let is_manual = plan.waves.get(begun)?.promote == Promote::Manual;
+    let wave = &state.waves[begun];
+    (is_manual && wave.ended.is_some() && begun + 1 < state.waves.len()).then_some(wave.name.as_str())
 }
 
 fn summary(record: &RunRecord, state: &RunState) -> serde_json::Value {

@@ -1,16 +1,19 @@
 //! How a run is steered: signals (Ctrl-C once drains, twice detaches), and requests from other terminals.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Notify, watch},
+    sync::{oneshot, watch},
 };
 
 use super::{prompt, voice::Voice};
 use crate::{
-    engine::{Control, Promoter, Stop},
+    engine::{Control, Promoter, Promotion, Stop},
     ledger::{self, Ledger},
     model::RunNumber,
 };
@@ -74,8 +77,8 @@ async fn next(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
 pub(crate) fn of_run(voice: &Voice, ledger: Ledger, number: RunNumber) -> Control {
     let (stop_sender, stop) = listen_aloud(voice);
     let (pause, paused) = watch::channel(false);
-    let promotion = Arc::new(Notify::new());
-    let promoter = RunPromoter { promotion: Arc::clone(&promotion), number, voice: voice.clone() };
+    let waiting = Arc::new(Waiting::default());
+    let promoter = RunPromoter { waiting: Arc::clone(&waiting), number, voice: voice.clone() };
     let voice = voice.clone();
     tokio::spawn(async move {
         while !stop_sender.is_closed() {
@@ -93,9 +96,13 @@ pub(crate) fn of_run(voice: &Voice, ledger: Ledger, number: RunNumber) -> Contro
                         voice.tell(&format!("Paused by {by}{why}. No new hosts until `longshore promote`."));
                     }
                     ledger::Control::Promote => {
-                        let _ = pause.send(false);
-                        promotion.notify_one();
-                        voice.tell(&format!("Promoted by {by}{why}."));
+                        let was_paused = pause.send_replace(false);
+                        let word = Promotion { by: Some(by.clone()), reason: request.reason.clone() };
+                        voice.tell(&match waiting.give(word) || was_paused {
+                            true => format!("Promoted by {by}{why}."),
+                            // A word that came before its time would let a wave begin of which nothing was known yet.
+                            false => format!("Promoted by {by}, but nothing waits for it."),
+                        });
                     }
                     ledger::Control::Abort => {
                         raise(&stop_sender, Stop::Drain);
@@ -115,30 +122,48 @@ pub(crate) fn of_process(voice: &Voice) -> Control {
     Control { stop, paused, promoter: Arc::new(Nobody) }
 }
 
+/// Where the run waits for a word from another terminal, while it does.
+#[derive(Default)]
+struct Waiting(Mutex<Option<oneshot::Sender<Promotion>>>);
+
+impl Waiting {
+    fn begin(&self) -> oneshot::Receiver<Promotion> {
+        let (sender, word) = oneshot::channel();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        word
+    }
+
+    /// Whether somebody waited for the word, and has it now.
+    fn give(&self, word: Promotion) -> bool {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        sender.is_some_and(|sender| sender.send(word).is_ok())
+    }
+}
+
 /// Lets the next wave begin at a word from this terminal or from another.
 struct RunPromoter {
-    promotion: Arc<Notify>,
+    waiting: Arc<Waiting>,
     number: RunNumber,
     voice: Voice,
 }
 
 #[async_trait]
 impl Promoter for RunPromoter {
-    async fn promoted(&self, wave: &str) -> bool {
+    async fn promoted(&self, wave: &str) -> Option<Promotion> {
+        let word = self.waiting.begin();
         let number = self.number;
         self.voice.tell(&format!("{wave} is green. `longshore promote {number}` lets the next wave begin."));
         if !self.voice.can_ask() {
-            self.promotion.notified().await;
-            return true;
+            return word.await.ok();
         }
         let question = format!("Go on after {wave}? [y/N] ");
         let voice = self.voice.clone();
         // Kept here, so that a word from another terminal gives the room back as well.
-        let Ok(_room) = tokio::task::spawn_blocking(move || voice.room()).await else { return false };
+        let Ok(_room) = tokio::task::spawn_blocking(move || voice.room()).await else { return None };
         let asked = tokio::task::spawn_blocking(move || prompt::confirmed(&question));
         tokio::select! {
-            answer = asked => answer.unwrap_or(false),
-            () = self.promotion.notified() => true,
+            answer = asked => answer.unwrap_or(false).then_some(Promotion { by: None, reason: None }),
+            Ok(word) = word => Some(word),
         }
     }
 }
@@ -147,7 +172,7 @@ struct Nobody;
 
 #[async_trait]
 impl Promoter for Nobody {
-    async fn promoted(&self, _: &str) -> bool {
-        false
+    async fn promoted(&self, _: &str) -> Option<Promotion> {
+        None
     }
 }

@@ -171,8 +171,16 @@ impl Control {
 /// Lets the next wave begin, where the plan says that a person does.
 #[async_trait]
 pub trait Promoter: Send + Sync {
-    /// Waits for the person's word after `wave`. False: do not go on.
-    async fn promoted(&self, wave: &str) -> bool;
+    /// Waits for the person's word after `wave`. `None`: do not go on.
+    async fn promoted(&self, wave: &str) -> Option<Promotion>;
+}
+
+/// A person's word that the next wave may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promotion {
+    /// `None`: whoever runs this.
+    pub by: Option<String>,
+    pub reason: Option<String>,
 }
 
 /// How the steps of a plan are run.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 
 use super::{
-    Choice, EngineError, HostEnd, Means, Mode, Stop, Windows,
+    Choice, EngineError, HostEnd, Means, Mode, Promotion, Stop, Windows,
     budget::{self, Tally},
     host,
     memory::Memory,
@@ -61,8 +61,11 @@ impl Rollout {
                 codes.push(outcome.exit_code_for(host.failure.as_ref()));
                 // A wave that is not finished soaks anew, and its hosts with it.
                 let stands = past.state.waves.get(host.wave).is_some_and(|wave| !wave.needs(&past.hosts));
-                if let Some(soak) = host.soak.as_ref().filter(|soak| stands && soak.verdict != Verdict::Pass) {
-                    let _ = tally.absorb_soak(host.wave, soak.verdict);
+                // Who was taken back for its soak has counted already.
+                let counted = |verdict| verdict == Verdict::Fail && budget::is_failure(outcome);
+                let soak = host.soak.as_ref().filter(|soak| stands && soak.verdict != Verdict::Pass);
+                if let Some(soak) = soak.filter(|soak| !counted(soak.verdict)) {
+                    let _ = tally.absorb_soak(host.wave, name, soak.verdict, &soak.seen);
                     codes.push(ExitCode::HostFailed);
                 }
             }
@@ -188,9 +191,15 @@ impl Rollout {
         }
         let promoted = tokio::select! {
             promoted = self.means.control.promoter.promoted(&before.name) => promoted,
-            () = self.means.control.asked_for(Stop::Drain) => false,
+            () = self.means.control.asked_for(Stop::Drain) => None,
         };
-        Ok((!promoted).then(|| Halt { class: HaltClass::Person, reason: format!("{} was not promoted", before.name) }))
+        let Some(Promotion { by, reason }) = promoted else {
+            let reason = format!("{} was not promoted", before.name);
+            return Ok(Some(Halt { class: HaltClass::Person, reason }));
+        };
+        let by = by.unwrap_or_else(|| self.means.owner.clone());
+        self.record(Happening::WavePromoted { wave: index - 1, by, reason }).await?;
+        Ok(None)
     }
 
     /// Runs one wave to its barrier. Returns why the run must not go on, when it must not.
@@ -342,9 +351,9 @@ impl Rollout {
         let mut over: Option<String> = None;
         let tally = &mut self.tally;
         let end = soak
-            .watch(&mut |verdict| {
+            .watch(&mut |soaked| {
                 if over.is_none() {
-                    over = tally.absorb_soak(index, verdict);
+                    over = tally.absorb_soak(index, &soaked.host, soaked.verdict, &soaked.words);
                 }
                 over.is_some()
             })
@@ -366,11 +375,7 @@ impl Rollout {
         };
         self.record(Happening::SoakFinished { wave: index, verdict }).await?;
         let failed = bad.iter().filter(|soaked| soaked.verdict == Verdict::Fail);
-        let failed = failed.map(|soaked| {
-            let failure =
-                Failure::new(FailureClass::Check, "it did not stay green in its soak").because(&*soaked.words);
-            (soaked.host.clone(), failure)
-        });
+        let failed = failed.map(|soaked| (soaked.host.clone(), budget::soaked(&soaked.words)));
         self.take_back(failed.collect()).await?;
         if !halts {
             return Ok(None);

@@ -52,7 +52,7 @@ pub(super) struct Soaked {
 
 impl Soak<'_> {
     /// Watches the hosts. `enough` is told of each verdict that is not `pass`, and says whether to end early.
-    pub(super) async fn watch(self, enough: &mut (dyn FnMut(Verdict) -> bool + Send)) -> Result<SoakEnd, RecordError> {
+    pub(super) async fn watch(self, enough: &mut (dyn FnMut(&Soaked) -> bool + Send)) -> Result<SoakEnd, RecordError> {
         let control = self.means.control.clone();
         tokio::select! {
             biased;
@@ -62,7 +62,7 @@ impl Soak<'_> {
         }
     }
 
-    async fn rounds(self, enough: &mut (dyn FnMut(Verdict) -> bool + Send)) -> Result<SoakEnd, RecordError> {
+    async fn rounds(self, enough: &mut (dyn FnMut(&Soaked) -> bool + Send)) -> Result<SoakEnd, RecordError> {
         let begun = Instant::now();
         let rules = &self.plan.waves[self.wave].watch;
         let mut watched: Vec<Watched<'_>> = self.hosts.iter().map(|host| Watched::new(host, rules)).collect();
@@ -92,9 +92,10 @@ impl Soak<'_> {
                         }
                         None => (verdict, words),
                     };
-                    is_enough |= enough(verdict);
-                    self.say(&host, verdict, &words).await?;
-                    over.push(Soaked { host, verdict, words });
+                    let soaked = Soaked { host, verdict, words };
+                    is_enough |= enough(&soaked);
+                    self.say(&soaked.host, verdict, &soaked.words).await?;
+                    over.push(soaked);
                 }
                 watched.retain(|one| !over.iter().any(|soaked| soaked.host == *one.host));
             }

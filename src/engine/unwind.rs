@@ -1,6 +1,7 @@
 //! Takes back the steps done on one host, last first.
 
 use super::{
+    Stop,
     host::{Stopped, Turn, since},
     link::Link,
     program::{Worker, hidden},
@@ -72,10 +73,23 @@ pub(super) async fn one(
             let before = from.min(steps.len() - 1);
             for (part, undo) in steps.iter().enumerate().skip(before) {
                 at = part;
-                outcome = match undo.action.kind().work() {
-                    Work::Host(program) => worker.run_undo(step, (part, undo), program, sent.take(), link).await?,
-                    Work::Controller(work) => worker.act(undo, work, link).await?.0,
-                };
+                let deadline = undo.retry.as_ref().map(|retry| tokio::time::Instant::now() + retry.within.0);
+                loop {
+                    outcome = match undo.action.kind().work() {
+                        Work::Host(program) => worker.run_undo(step, (part, undo), program, sent.take(), link).await?,
+                        Work::Controller(work) => worker.act(undo, work, link).await?.0,
+                    };
+                    let (Some(retry), Some(deadline)) = (&undo.retry, deadline) else { break };
+                    let failed = matches!(outcome, StepOutcome::Failed { .. });
+                    if !failed || tokio::time::Instant::now() + retry.every.0 >= deadline {
+                        break;
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(retry.every.0) => {}
+                        // A person who stops the run lets what is taken back come to its end; one who leaves does not.
+                        () = turn.means.control.asked_for(Stop::Detach) => break,
+                    }
+                }
                 if !outcome.is_good() {
                     break;
                 }

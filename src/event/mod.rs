@@ -82,6 +82,13 @@ pub enum Happening {
         wave: usize,
         name: String,
     },
+    /// A person let the wave after this one begin.
+    WavePromoted {
+        wave: usize,
+        by: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// A host's turn came. Recorded before the host is touched.
     HostStarted {
         wave: usize,
@@ -270,12 +277,13 @@ pub enum Happening {
 
 impl Happening {
     /// The names of all kinds, as JSON has them in `event`. Documented in `docs/events.md`.
-    pub const KINDS: [&'static str; 33] = [
+    pub const KINDS: [&'static str; 34] = [
         "run-started",
         "run-resumed",
         "windows-overridden",
         "run-recovered",
         "wave-started",
+        "wave-promoted",
         "host-deferred",
         "host-started",
         "connected",
@@ -315,6 +323,7 @@ impl Happening {
             Self::HostDeferred { .. } => "host-deferred",
             Self::RunRecovered { .. } => "run-recovered",
             Self::WaveStarted { .. } => "wave-started",
+            Self::WavePromoted { .. } => "wave-promoted",
             Self::HostStarted { .. } => "host-started",
             Self::Connected { .. } => "connected",
             Self::LeaseTaken { .. } => "lease-taken",

@@ -167,6 +167,9 @@ impl RunState {
                 }
                 state.started = Some(event.at);
             }
+            Happening::WavePromoted { wave, .. } => {
+                self.begun_wave(*wave)?;
+            }
             Happening::SoakStarted { wave, length } => {
                 let state = self.begun_wave(*wave)?;
                 if state.soaking.is_some() {

@@ -401,6 +401,18 @@ impl HostPlan {
 }
 
 impl HostPlan {
+    /// Whether the code of before can run on whatever data the steps leave: every one that changes data brings a
+    /// release that says so.
+    pub fn is_backward_compatible(&self) -> bool {
+        let mut steps = self.steps.iter().filter(|step| step.effect.passes_no_return()).peekable();
+        steps.peek().is_some() && steps.all(|step| step.effect == Effect::Data && step.backward_compatible)
+    }
+
+    /// Whether anything is done on the host: it is not refused. One that was not asked can at least be read about.
+    pub fn may_go(&self) -> bool {
+        self.refused.as_ref().is_none_or(|refused| refused.asked == Asked::Offline)
+    }
+
     /// What the host told when the plan was made, as far as the plan says.
     pub fn reading(&self) -> Reading {
         let facts = self.facts.iter().filter_map(|(name, fact)| Some((name.clone(), fact.value.clone()?)));

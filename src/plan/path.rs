@@ -246,7 +246,8 @@ impl Atlas<'_> {
         let silent: Vec<Version> = if self.needs_notes {
             let stops = |version: &Version| hops.iter().any(|hop| hop.to == *version);
             let matters = |one: &&Ahead| {
-                one.is_installable(ahead) && (one.class > ReleaseKind::Patch || stops(&one.release.version))
+                // What a blocked release brought is in those after it.
+                one.is_meant(ahead) && (one.class > ReleaseKind::Patch || stops(&one.release.version))
             };
             ahead
                 .iter()
@@ -396,11 +397,16 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// Whether a hop may end there. The last of `ahead` is wanted by name.
+    /// Whether a hop may end there.
     fn is_installable(&self, ahead: &[Self]) -> bool {
+        self.release.blocked.is_none() && self.is_meant(ahead)
+    }
+
+    /// Whether it is a release, and no trial of one. The last of `ahead` is wanted by name.
+    fn is_meant(&self, ahead: &[Self]) -> bool {
         let is_wanted = ahead.last().is_some_and(|last| last.release.version == self.release.version);
         let is_release = self.release.version.semver().is_none_or(|version| version.pre.is_empty());
-        self.release.blocked.is_none() && (is_wanted || is_release)
+        is_wanted || is_release
     }
 }
 

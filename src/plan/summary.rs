@@ -172,7 +172,8 @@ fn no_return(changed: &[(&HostName, &HostPlan)]) -> Vec<NoReturn> {
 /// What tells installs apart: its name, and how a host's plan tells it.
 type Fact = (&'static str, fn(&HostPlan) -> Option<String>);
 
-/// Looks at what tells installs apart, whether the canary was chosen by it or not.
+/// Looks at what tells installs apart, whether the canary was chosen by it or not. A host that is refused tries nothing
+/// for the others, and needs nobody to try for it.
 fn coverage(plan: &Plan) -> Vec<Coverage> {
     let Some(first) = plan.waves.first().filter(|_| plan.waves.len() > 1) else { return Vec::new() };
     let facts: [Fact; 3] = [
@@ -183,12 +184,12 @@ fn coverage(plan: &Plan) -> Vec<Coverage> {
     let judged = facts.into_iter().filter_map(|(fact, read)| {
         let mut coverage =
             Coverage { fact: fact.to_owned(), covered: Vec::new(), missing: BTreeMap::new(), unknown: 0 };
-        for host in first.hosts.iter().filter_map(|name| plan.hosts.get(name)) {
+        for host in first.hosts.iter().filter_map(|name| plan.hosts.get(name)).filter(|host| host.may_go()) {
             coverage.covered.extend(read(host));
         }
         coverage.covered.sort();
         coverage.covered.dedup();
-        for host in plan.hosts.values() {
+        for host in plan.hosts.values().filter(|host| host.may_go()) {
             match read(host) {
                 Some(value) if !coverage.covered.contains(&value) => *coverage.missing.entry(value).or_default() += 1,
                 Some(_) => {}
@@ -196,7 +197,7 @@ fn coverage(plan: &Plan) -> Vec<Coverage> {
             }
         }
         // What is known of nobody tells nobody anything.
-        (coverage.unknown < plan.hosts.len()).then_some(coverage)
+        (coverage.unknown < plan.hosts.values().filter(|host| host.may_go()).count()).then_some(coverage)
     });
     judged.collect()
 }

@@ -300,6 +300,28 @@ mod tests {
     }
 
     #[test]
+    fn a_percentage_is_a_whole_number_of_hosts() {
+        for (percent, total, up, down) in [
+            (0, 10, 0, 0),
+            (1, 10, 1, 0),
+            (5, 15, 1, 0),
+            (5, 20, 1, 1),
+            (5, 30, 2, 1),
+            (10, 10, 1, 1),
+            (10, 11, 2, 1),
+            (33, 3, 1, 0),
+            (34, 3, 2, 1),
+            (50, 5, 3, 2),
+            (99, 100, 99, 99),
+            (99, 101, 100, 99),
+            (100, 7, 7, 7),
+        ] {
+            let made = [Rounding::Up, Rounding::Down].map(|way| resolve(Amount::Percent(percent), total, way));
+            assert_eq!(made, [Some(up), Some(down)], "{percent}% of {total}");
+        }
+    }
+
+    #[test]
     fn the_budget_of_a_wave_is_of_its_own_hosts_and_rounds_down() {
         let percent = |percent| Some(Amount::Percent(percent));
         let mut rollout = RolloutDoc {

@@ -302,6 +302,7 @@ impl Live {
                 changes || !(outcome.is_good() || told)
             }
             Happening::RunResumed { .. }
+            | Happening::WavePromoted { .. }
             | Happening::WindowsOverridden { .. }
             | Happening::HostDeferred { .. }
             | Happening::RunRecovered { .. }

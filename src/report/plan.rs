@@ -1,6 +1,9 @@
 //! A plan, as a person reviews it: waves, steps with their effect and undo, the point of no return,
 //! the rules in words, the risks, and what will be asked.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use indexmap::IndexMap;
@@ -14,9 +17,10 @@ use super::{
 use crate::{
     model::{Effect, HostName, Span, Version},
     plan::{
-        AfterData, Asked, BeforeData, FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Promote,
-        Purpose, Scope,
+        AfterData, BeforeData, FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Promote, Purpose,
+        Scope,
     },
+    steps::Action,
 };
 
 /// How much of a plan is shown.
@@ -121,8 +125,7 @@ pub(super) fn alike<'a>(
     type Shape = (String, Option<String>, Vec<Version>, Vec<String>, Vec<String>, Vec<String>, Option<usize>);
     let mut groups: IndexMap<Shape, (Vec<&HostName>, &HostPlan)> = IndexMap::new();
     // Who is refused is told once, with the reason.
-    let is_refused = |host: &HostPlan| host.refused.as_ref().is_some_and(|refused| refused.asked != Asked::Offline);
-    for (name, host) in plan.hosts.iter().filter(|(_, host)| !is_refused(host)) {
+    for (name, host) in plan.hosts.iter().filter(|(_, host)| host.may_go()) {
         let steps = host
             .steps
             .iter()
@@ -190,7 +193,14 @@ fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, sum
             // With one hop it is clear where a step leads.
             let hop = step.hop.filter(|_| host.path.len() > 1).and_then(|hop| host.path.get(hop));
             let what = hop.map_or(what.clone(), |hop| format!("{}: {what}", cell(hop.to.as_str())));
-            let mut back = cell(&undo(&step.undo));
+            let passed_over = step.effect.passes_no_return() && step.confirm_within.is_none();
+            let mut back = match &step.undo {
+                // It is never done by itself, whatever it is.
+                PlannedUndo::By(_) | PlannedUndo::ByProgram if passed_over => {
+                    "none by itself: it changes data".to_owned()
+                }
+                of => cell(&undo(of)),
+            };
             if let Some(within) = step.confirm_within {
                 back.push_str(&format!("\n  by the host itself unless confirmed within {within}"));
             }
@@ -204,10 +214,11 @@ fn host_plan(hosts: &[&HostName], host: &HostPlan, plan: &Plan, page: &Page, sum
     }
     if let Some((index, step)) = host.point_of_no_return.and_then(|index| Some((index, host.steps.get(index)?))) {
         let sentence = format!(
-            "! Step {}, `{}`, is the point of no return: {}. A failure from there on is not taken back by itself.",
+            "! Step {}, `{}`, is the point of no return: {}. {}",
             index + 1,
             cell(&step.name),
-            no_return(step)
+            no_return(step, host),
+            after_no_return(step, host)
         );
         text.push_str(&page.wrap(&sentence, 2));
     }
@@ -245,12 +256,34 @@ fn prepared(host: &HostPlan) -> String {
     format!("{first}; {restore}")
 }
 
-pub(super) fn no_return(step: &PlannedStep) -> String {
-    match (&step.undo, step.effect) {
+/// Says why pointing the code back is no rollback once a step has run.
+pub(super) fn no_return(step: &PlannedStep, host: &HostPlan) -> String {
+    let why = match (&step.undo, step.effect) {
         (PlannedUndo::Impossible { reason, .. }, _) => cell(reason),
         (_, Effect::Data) => "it changes data, which only a restore takes back".to_owned(),
         (_, Effect::Irreversible) => "it cannot be taken back at all".to_owned(),
         (_, Effect::Read | Effect::Code) => "what it does cannot be taken back".to_owned(),
+    };
+    let Some(hop) = step.hop.and_then(|hop| host.path.get(hop)).filter(|_| step.effect == Effect::Data) else {
+        return why;
+    };
+    let (from, to) = (cell(hop.from.as_str()), cell(hop.to.as_str()));
+    let moves = hop.migrations.last().map(|head| format!(" at {}", cell(head))).unwrap_or_default();
+    if step.backward_compatible {
+        format!("{why}; {from} can run on the data of {to}{moves} all the same, which is marked `backward-compatible`")
+    } else {
+        format!("{why}, and {to}{moves} is not marked `backward-compatible`: {from} may not run on it")
+    }
+}
+
+/// Says what becomes of a host that fails once the step has run.
+fn after_no_return(step: &PlannedStep, host: &HostPlan) -> String {
+    if host.is_backward_compatible() {
+        "A host that fails from there on is taken back by itself, and its data stays as it is by then.".to_owned()
+    } else if host.migration.is_some() && step.effect == Effect::Data {
+        "A failure from there on is taken back by itself only where the head of its migrations did not move.".to_owned()
+    } else {
+        "A failure from there on is not taken back by itself.".to_owned()
     }
 }
 
@@ -292,7 +325,14 @@ pub(super) fn rules(plan: &Plan) -> Vec<String> {
     });
     if plan.hosts.values().any(|host| host.point_of_no_return.is_some()) {
         rules.push(match rollout.after_data {
-            AfterData::Hold => "A host that fails after it is left as it stands, for a person.".to_owned(),
+            AfterData::Hold if plan.hosts.values().any(|host| !host.recovery.incident.is_empty()) => {
+                "A host that fails after it, and may not be pointed back, is made safe and held for a person."
+                    .to_owned()
+            }
+            AfterData::Hold => {
+                "A host that fails after it, and may not be pointed back, is left as it stands, for a person."
+                    .to_owned()
+            }
         });
     }
     match rollout.scope {
@@ -377,6 +417,23 @@ pub(super) fn questions(plan: &Plan) -> Vec<String> {
             Some(_) => irreversible.push(name),
             None => {}
         }
+    }
+    let mut looked: IndexMap<&str, Vec<&HostName>> = IndexMap::new();
+    for (name, host) in &plan.hosts {
+        let of_steps = host.steps.iter().filter_map(|step| match &step.action {
+            Action::Check(check) => Some((check, step.name.as_str())),
+            _ => None,
+        });
+        let all = host.gates.iter().chain(&host.checks).map(|check| (&check.check, check.name.as_str()));
+        for (_, check) in all.chain(of_steps).filter(|(check, _)| check.manual.is_some()) {
+            let hosts = looked.entry(check).or_default();
+            if !hosts.contains(&name) {
+                hosts.push(name);
+            }
+        }
+    }
+    for (check, hosts) in looked {
+        questions.push(format!("to look at `{}` on {}, or it stays unverified", cell(check), names_of(&hosts)));
     }
     let asked = [(data, "change the data of"), (irreversible, "do what cannot be taken back on")];
     for (hosts, what) in asked.iter().filter(|(hosts, _)| !hosts.is_empty()) {

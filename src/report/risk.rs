@@ -63,7 +63,9 @@ fn lines(plan: &Plan, summary: &Summary, page: &Page) -> Vec<(&'static str, Stri
         lines.push(("no return", "none: a host that fails is taken back by itself".to_owned()));
     }
     lines.extend(canary(plan, &summary.canary, page).map(|sentence| ("canary", sentence)));
-    lines.push(("halts", halts(&plan.rollout.budget)));
+    let within = plan.waves.iter().any(|wave| !wave.budget.is_unlimited());
+    let within = if within { "; within a wave as the rules below say" } else { "" };
+    lines.push(("halts", format!("{}{within}", halts(&plan.rollout.budget))));
     lines.extend(windows(plan, summary, page).into_iter().map(|sentence| ("windows", sentence)));
     let asked = people(plan, summary);
     lines.push(("asked", if asked.is_empty() { "nothing, while all goes well".to_owned() } else { asked }));
@@ -115,7 +117,8 @@ fn downtime(summary: &Summary) -> String {
 fn no_return(point: &NoReturn, plan: &Plan, page: &Page) -> String {
     let names: Vec<&HostName> = point.hosts.iter().collect();
     let step = point.hosts.first().and_then(|name| plan.hosts.get(name)?.steps.get(point.number - 1));
-    let why = step.map(super::plan::no_return).unwrap_or_default();
+    let host = point.hosts.first().and_then(|name| plan.hosts.get(name));
+    let why = step.zip(host).map(|(step, host)| super::plan::no_return(step, host)).unwrap_or_default();
     let what = match point.effect {
         Effect::Irreversible => page.paint(Tone::Bad, "irreversible"),
         effect => page.paint(Tone::Odd, effect.as_str()),
@@ -127,7 +130,9 @@ fn no_return(point: &NoReturn, plan: &Plan, page: &Page) -> String {
 /// Says what the first wave stands for, and what it does not.
 fn canary(plan: &Plan, coverage: &[Coverage], page: &Page) -> Option<String> {
     let first = plan.waves.first().filter(|_| plan.waves.len() > 1)?;
+    let is_refused = |name: &&HostName| plan.hosts.get(*name).is_some_and(|host| !host.may_go());
     let (hosts, all) = (first.hosts.len(), plan.hosts.len());
+    let refused = first.hosts.iter().filter(is_refused).count();
     let count = |(value, hosts): (&String, &usize)| format!("{} ({})", cell(value), words::count(*hosts, "host"));
     let missing: Vec<_> = coverage
         .iter()
@@ -145,13 +150,21 @@ fn canary(plan: &Plan, coverage: &[Coverage], page: &Page) -> Option<String> {
     } else {
         format!("{}: {}", page.paint(Tone::Odd, "not in it"), missing.join("; "))
     };
-    let parts: Vec<_> = std::iter::once(covers).chain(unknown).collect();
+    let refused =
+        (refused > 0).then(|| page.paint(Tone::Bad, &format!("{} of it may not go", words::count(refused, "host"))));
+    let parts: Vec<_> = refused.into_iter().chain([covers]).chain(unknown).collect();
     Some(format!("{} of {}; {}", words::count(hosts, "host"), all, parts.join("; ")))
 }
 
 /// The budget in one breath; the rules below say it in full.
 fn halts(budget: &FailureBudget) -> String {
-    let mut limits: Vec<String> = [("failed", budget.failed), ("unreachable", budget.unreachable)]
+    let classes = [
+        ("failed", budget.failed),
+        ("unreachable", budget.unreachable),
+        ("inconclusive", budget.inconclusive),
+        ("parked", budget.parked),
+    ];
+    let mut limits: Vec<String> = classes
         .into_iter()
         .filter_map(|(class, limit)| Some((class, limit?)))
         .map(|(class, limit)| match limit {
@@ -223,13 +236,15 @@ mod tests {
 
     #[test]
     fn budgets_are_told_in_one_breath() {
-        let of = |failed, unreachable, same_failure| {
-            halts(&FailureBudget { failed, unreachable, same_failure, ..FailureBudget::default() })
+        let of = |failed, unreachable: Option<usize>, same_failure| {
+            let parked = unreachable.map(|count| count + 1);
+            halts(&FailureBudget { failed, unreachable, same_failure, parked, inconclusive: failed })
         };
         assert_eq!(of(None, None, None), "nothing: no budget is set");
         assert_eq!(
             of(Some(0), Some(2), Some(2)),
-            "at the first failed host, or more than 2 unreachable, or the same error on 2 hosts"
+            "at the first failed host, or more than 2 unreachable, or the first inconclusive host, or more than 3 parked, \
+             or the same error on 2 hosts"
         );
     }
 

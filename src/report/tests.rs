@@ -367,7 +367,7 @@ fn a_plan_says_what_will_happen_and_what_cannot_be_taken_back() {
     let plan: Plan = serde_json::from_str(&PLAN.replace("HOST", HOST)).expect("a plan");
     let summary = |step: &crate::plan::PlannedStep| format!("does {}", step.name.to_lowercase());
     let text = |detail, page: &Page| super::plan::render(&plan, detail, page, &summary);
-    assert_snapshot!(&text(Detail::Brief, &narrow()), @r"
+    assert_snapshot!(&text(Detail::Brief, &narrow()), @"
     Upgrade fovea to 0.4.0
     apply: 4 hosts in 2 waves; role fovea, upgrade; to 0.4.0; plan
       sha256:0123456789ab
@@ -421,13 +421,14 @@ fn a_plan_says_what_will_happen_and_what_cannot_be_taken_back() {
       - The same error on 2 hosts halts the run at once.
       - A host that fails before its point of no return is taken back, last step
         first.
-      - A host that fails after it is left as it stands, for a person.
+      - A host that fails after it, and may not be pointed back, is left as it
+        stands, for a person.
 
     Know before
       ! Never run twice, so a lost link may leave them in doubt: `Apply migrations`.
       ! No canary has the profile `systemd`, which 1 host has.
     ");
-    assert_snapshot!(&text(Detail::Brief, &wide()), @r"
+    assert_snapshot!(&text(Detail::Brief, &wide()), @"
     Upgrade fovea to 0.4.0
     apply: 4 hosts in 2 waves; role fovea, upgrade; to 0.4.0; plan sha256:0123456789ab
 
@@ -473,7 +474,7 @@ fn a_plan_says_what_will_happen_and_what_cannot_be_taken_back() {
       - Any number of hosts may be inconclusive.
       - The same error on 2 hosts halts the run at once.
       - A host that fails before its point of no return is taken back, last step first.
-      - A host that fails after it is left as it stands, for a person.
+      - A host that fails after it, and may not be pointed back, is left as it stands, for a person.
 
     Know before
       ! Never run twice, so a lost link may leave them in doubt: `Apply migrations`.

@@ -42,8 +42,8 @@ fn the_demo_tells_of_a_host_that_is_taken_back_and_leaves_nothing_behind() {
       downtime   about 3s a host
       no return  none: a host that fails is taken back by itself
       canary     1 host of 6; every profile and version is in it
-      halts      at more than 1 failed, or more than 1 unreachable, or the same
-                 error on 2 hosts
+      halts      at more than 1 failed, or more than 1 unreachable, or the first
+                 inconclusive host, or the same error on 2 hosts
       asked      nothing, while all goes well
 
     web-[1-6] (profile host, 1.4.2 → 1.5.0)

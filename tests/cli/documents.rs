@@ -64,7 +64,7 @@ fn a_new_project_is_made_and_lints_clean() {
       downtime   about 30s a host
       no return  none: a host that fails is taken back by itself
       canary     1 host of 2; every profile is in it
-      halts      at the first failed host
+      halts      at the first failed host, or the first inconclusive host
       asked      nothing, while all goes well
 
     first, second (profile compose)

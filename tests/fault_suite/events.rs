@@ -16,7 +16,7 @@ use std::{
 use async_trait::async_trait;
 use longshore::{
     config,
-    engine::{self, Control, Means, Mode, Promoter, Secrets, Stop},
+    engine::{self, Control, Means, Mode, Promoter, Promotion, Secrets, Stop},
     event::{Happening, RecordError, Recorder, RunState},
     ledger::{Ledger, RunHandle, RunMeta},
     model::{HostName, HostOutcome, RunId, Secret, SecretSource},
@@ -80,8 +80,8 @@ struct Nobody;
 
 #[async_trait]
 impl Promoter for Nobody {
-    async fn promoted(&self, _: &str) -> bool {
-        true
+    async fn promoted(&self, _: &str) -> Option<Promotion> {
+        Some(Promotion { by: None, reason: None })
     }
 }
 

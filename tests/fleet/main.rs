@@ -20,6 +20,7 @@ mod paths;
 mod people;
 mod plans;
 mod prefetch;
+mod promote;
 mod restart;
 mod rollback;
 mod rollout;

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use longshore::{
     config::{Project, Severity},
-    engine::{Control, Means, Promoter, Secrets, Stop, Windows},
+    engine::{Control, Means, Promoter, Promotion, Secrets, Stop, Windows},
     event::Recorder,
     model::{RunNumber, Secret, SecretSource, Span},
     plan::{self, Plan},
@@ -145,9 +145,9 @@ struct Word(Arc<Notify>);
 
 #[async_trait]
 impl Promoter for Word {
-    async fn promoted(&self, _: &str) -> bool {
+    async fn promoted(&self, _: &str) -> Option<Promotion> {
         self.0.notified().await;
-        true
+        Some(Promotion { by: Some("anna".to_owned()), reason: None })
     }
 }
 

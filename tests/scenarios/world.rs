@@ -219,7 +219,7 @@ impl World {
                     fault.red || (on_version && fault.restarts.is_none() && fault.flaps.is_none()) || flapping
                 });
                 match red {
-                    Some(fault) => (1, fault.says.clone().unwrap_or_else(|| "status 503".to_owned())),
+                    Some(fault) => (1, fault.says.as_deref().unwrap_or("status 503").replace("HOST", name)),
                     None => (0, "ok\n".to_owned()),
                 }
             }

@@ -92,7 +92,8 @@ pub struct StepDoc {
     /// User to run as; `login` is the login user. The host's `become` when left out.
     #[serde(rename = "become")]
     pub run_as: Option<String>,
-    /// Try again while the step fails; only for steps that may run twice. Never when left out.
+    /// Try again while the step fails; only for steps that may run twice. Never when left out. In an `undo`, too, but for
+    /// that of a step with `confirm-within`.
     pub retry: Option<Retry>,
     /// Whether the step may run twice without harm. What its kind and effect say when left out.
     pub repeat_safe: Option<bool>,

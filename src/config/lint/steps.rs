@@ -333,6 +333,12 @@ impl Steps<'_, '_, '_> {
                     _ => false,
                 },
             };
+            let again = step.undo.as_ref().is_some_and(|undo| undo.0.iter().any(|undo| undo.retry.is_some()));
+            if alone && again {
+                let message = "what the host takes back by itself it does not try again";
+                let hint = "take `retry` out of its `undo`, or try again within the undo's own program".to_owned();
+                self.found.error(place.clone(), message, Some(hint));
+            }
             if !alone {
                 let message =
                     "the host can take this step back by itself only by an `undo` that is one program on the host";

@@ -18,7 +18,8 @@ impl Turn<'_> {
 
     /// Says that the host is not what the plan was made for: its version, or a fact that something follows from.
     pub(super) fn moved(&self, now: &Reading) -> Option<Failure> {
-        let moved = self.version_moved(&now.installed).or_else(|| self.fact_moved(now))?;
+        let moved =
+            self.version_moved(&now.installed).or_else(|| self.image_moved(now)).or_else(|| self.fact_moved(now))?;
         let mut failure = Failure::new(FailureClass::Refused, moved).hint("make a new plan");
         if matches!(now.installed, Installed::Unknown) {
             failure.causes.clone_from(&now.silent);
@@ -57,6 +58,16 @@ impl Turn<'_> {
                 tells.then(|| format!("the plan knew nothing of its version, and now {}", seen()))
             }
         }
+    }
+
+    /// Tags move: the same version of another digest is not what the plan saw.
+    fn image_moved(&self, now: &Reading) -> Option<String> {
+        if self.of.assumed || self.of.rollback.is_some() {
+            return None;
+        }
+        let was = self.of.facts.get("digest")?.value.as_ref()?;
+        let is = now.facts.get("digest").filter(|is| *is != was)?;
+        Some(format!("the host moved since the plan: its digest was `{was}`, now it is `{is}`"))
     }
 
     fn fact_moved(&self, now: &Reading) -> Option<String> {

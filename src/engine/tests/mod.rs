@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Control, Means, Mode, Promoter, Secrets, Stop, Windows, apply, resume};
+use super::{Control, Means, Mode, Promoter, Promotion, Secrets, Stop, Windows, apply, resume};
 use crate::{
     config::documents::{AfterData, BeforeData, OutsideWindow, Promote, Scope},
     event::{Event, Happening, RecordError, Recorder, RunState},
@@ -106,8 +106,8 @@ struct Nobody;
 
 #[async_trait]
 impl Promoter for Nobody {
-    async fn promoted(&self, _: &str) -> bool {
-        false
+    async fn promoted(&self, _: &str) -> Option<Promotion> {
+        None
     }
 }
 

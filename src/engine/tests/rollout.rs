@@ -217,6 +217,26 @@ async fn an_unwinding_goes_on_to_its_end_when_a_person_stops_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_undo_is_tried_again_as_long_as_it_says_and_the_steps_below_wait_for_it() {
+    for (reds, within, outcome) in [(2, 60, HostOutcome::Undone), (2, 9, HostOutcome::Stuck)] {
+        let transport = attached().answer(Answer::to("undo-one").times(reds).status(1)).answer(failing("two"));
+        let mut first = step("one");
+        let PlannedUndo::By(undos) = &mut first.undo else { panic!("it has an undo") };
+        undos[0].retry =
+            Some(crate::config::documents::Retry { every: Span::seconds(5), within: Span::seconds(within) });
+        let bench = Bench::new(transport.clone());
+        bench.apply(&plan(&[&["web-1"]], vec![step("zero"), first, step("two")])).await;
+        assert_eq!(bench.notes.outcome("web-1"), Some(outcome));
+        let words = &["zero", "one", "two", "undo-zero", "undo-one", "undo-two"];
+        let mut expected = vec!["zero", "one", "two", "undo-two", "undo-one", "undo-one"];
+        if outcome == HostOutcome::Undone {
+            expected.extend(["undo-one", "undo-zero"]);
+        }
+        assert_eq!(ran(&transport, "web-1", words), expected, "{within} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn stopping_a_paused_run_begins_no_host() {
     let transport = attached();
     let bench = Bench::new(transport.clone());
@@ -333,6 +353,22 @@ async fn a_host_whose_version_is_another_than_the_plan_saw_or_cannot_be_read_is_
         plan.hosts[0].version = vec![serde_json::from_value(json!({ "command": "print-version" })).expect("a command")];
         let exit = bench.apply(&plan).await;
         assert_eq!(exit, if moved { ExitCode::Refused } else { ExitCode::Good }, "{says:?}");
+        assert_eq!(ran(&transport, "web-1", WORDS).is_empty(), moved);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_with_another_image_under_the_same_tag_is_refused() {
+    for (digest, moved) in [("digest=sha256:aa\n", false), ("digest=sha256:bb\n", true), ("", false)] {
+        let transport = attached().answer(Answer::to("print-version").out(format!("tag=1.4.2\n{digest}")));
+        let bench = Bench::new(transport.clone());
+        let mut plan = plan(&[&["web-1"]], steps());
+        plan.hosts[0].found = Some(crate::model::Version::new("1.4.2"));
+        plan.hosts[0].version = vec![serde_json::from_value(json!({ "command": "print-version" })).expect("a command")];
+        let seen = crate::plan::PlannedFact { value: Some("sha256:aa".to_owned()), ..Default::default() };
+        plan.hosts[0].facts.insert("digest".to_owned(), seen);
+        let exit = bench.apply(&plan).await;
+        assert_eq!(exit, if moved { ExitCode::Refused } else { ExitCode::Good }, "{digest:?}");
         assert_eq!(ran(&transport, "web-1", WORDS).is_empty(), moved);
     }
 }

@@ -545,6 +545,7 @@ impl HostState {
             | Happening::HostStarted { .. }
             | Happening::HostFinished { .. }
             | Happening::HostDeferred { .. }
+            | Happening::WavePromoted { .. }
             | Happening::WindowsOverridden { .. }
             | Happening::SoakStarted { .. }
             | Happening::SoakFinished { .. }

@@ -326,6 +326,20 @@ fn a_host_that_could_not_be_asked_is_planned_as_the_others_and_an_offline_plan_i
 }
 
 #[test]
+fn the_budget_of_the_run_is_resolved_to_hosts_and_what_is_left_out_has_its_meaning() {
+    let budget = |text: &str| {
+        let playbook = format!("{PLAYBOOK}[rollout.budget]\n{text}\n");
+        let budget = Bench::new().to("1.0.1").has("1.0.0").file("playbooks/up.toml", &playbook).plan().rollout.budget;
+        (budget.failed, budget.unreachable, budget.inconclusive, budget.parked, budget.same_failure)
+    };
+    assert_eq!(budget(""), (Some(0), None, Some(0), None, None));
+    let percents = "failed = \"50%\"\nunreachable = \"49%\"\ninconclusive = \"100%\"\nparked = \"99%\"";
+    assert_eq!(budget(percents), (Some(1), Some(0), Some(2), Some(1), None), "of two hosts, rounded down");
+    let counts = "failed = 3\nunreachable = 2\ninconclusive = 1\nparked = 0\nsame-failure = 2";
+    assert_eq!(budget(counts), (Some(3), Some(2), Some(1), Some(0), Some(2)));
+}
+
+#[test]
 fn facts_are_in_the_plan_and_those_it_relies_on_are_asked_again() {
     let role = format!(
         "requires-facts = {{ arch = [\"x86_64\", \"aarch64\"] }}\n{ROLE}\n[facts.shape]\ncommand = \"shape\"\n\

@@ -165,6 +165,12 @@ fn f_06_f_17_the_target_and_every_minor_on_the_way_need_an_entry() {
     let told = Changelog::parse("## 1.3.0\n## 1.3.1\n## 1.4.0\n## 1.5.0\n");
     let told = Atlas { changelog: Some(&told), ..careful };
     assert_eq!(way(&told, "1.2.0", "1.5.0"), "1.2.0 -> 1.3.1 minor -> 1.4.0 minor -> 1.5.0 minor");
+    // A minor that may not be installed is passed over, and what it brought comes with the next.
+    let mut blocked = list.clone();
+    blocked.release[3].blocked = Some("loses mail".to_owned());
+    let told = Changelog::parse("## 1.3.0\n## 1.3.1\n## 1.5.0\n");
+    let passing = Atlas { releases: Some(&blocked), changelog: Some(&told), ..careful };
+    assert_eq!(way(&passing, "1.2.0", "1.5.0"), format!("{silent}1.4.0"));
     let mut noted = list.clone();
     noted.release.iter_mut().for_each(|release| release.notes = Some("read me".to_owned()));
     let noted = Atlas { releases: Some(&noted), changelog: None, ..careful };

@@ -64,6 +64,11 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
         Happening::RunResumed { by, purpose, hosts } => {
             format!("{}: taken up by {} for {}", cell(purpose), cell(by), words::count(hosts.len(), "host"))
         }
+        Happening::WavePromoted { wave, by, reason } => {
+            let name = state.waves.get(*wave).map_or_else(String::new, |wave| cell(&wave.name));
+            let reason = reason.as_ref().map(|reason| format!(": {}", line(reason, LONGEST))).unwrap_or_default();
+            format!("{name} was promoted by {}{reason}", cell(by))
+        }
         Happening::WindowsOverridden { by, reason } => {
             let what = page.paint(Tone::Odd, "windows do not bind this run");
             format!("{what}, by the word of {}: {}", cell(by), line(reason, LONGEST))

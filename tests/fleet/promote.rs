@@ -1,0 +1,61 @@
+//! A wave that waits for a person is let go on from another terminal, and by nothing that was said before its time.
+
+use std::time::{Duration, Instant};
+
+use crate::{command::flat, fleet::Fleet};
+
+const PLAYBOOK: &str = r#"
+hosts = "all"
+
+[rollout]
+canary = { hosts = 1, promote = "manual" }
+
+[[steps]]
+name = "Take a while"
+command = { run = "echo begun >>trace; sleep 3; echo ended >>trace", dir = "{{path}}" }
+no-undo = "there is nothing to take back"
+"#;
+
+#[track_caller]
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < until, "{what}: not within 30 s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_wave_waits_for_a_person_at_another_terminal_and_heeds_no_word_of_before() {
+    let Some(fleet) = Fleet::of(2) else { return };
+    fleet.write("playbooks/slow.toml", PLAYBOOK);
+    let trace = |host: &str| flat(&fleet.read(host, "trace"));
+    let plan = fleet.longshore(["plan", "slow"]).run().expect_code(0);
+    plan.says("asked whether to go on after canary");
+
+    let running = fleet.longshore(["apply", "slow", "--yes"]).start();
+    wait_until("the canary begins", || trace("web-01") == "begun");
+    // The pause is over with this word, and the canary, of which nothing is known yet, is not promoted by it.
+    fleet.longshore(["pause"]).run().expect_code(0);
+    fleet.longshore(["promote"]).run().expect_code(0);
+    fleet.longshore(["promote"]).run().expect_code(0);
+    wait_until("the run waits", || fleet.longshore(["status"]).run().err.contains("waits for a person"));
+    let status = fleet.longshore(["status"]).run().tells("`longshore promote 0001` lets the wave after canary begin");
+    assert_eq!([trace("web-01"), trace("web-02")], ["begun ended", ""], "{status}");
+
+    fleet.longshore(["promote", "--reason", "the figures are good"]).run().expect_code(0);
+    let ran = running.finish().expect_code(0);
+    let ran = ran.tells("but nothing waits for it").tells(": the figures are good");
+    assert_eq!(trace("web-02"), "begun ended", "{ran}");
+    let events = fleet.longshore(["history", "show", "last", "--output", "json"]).run().expect_code(0);
+    assert_eq!(events.out.matches("\"wave-promoted\"").count(), 1, "{events}");
+    fleet.assert_nothing_runs();
+
+    // Nobody there, nobody asked: what a person ends instead begins no more hosts.
+    let running = fleet.longshore(["apply", "slow", "--yes"]).start();
+    wait_until("the run waits", || fleet.longshore(["status"]).run().err.contains("waits for a person"));
+    fleet.longshore(["abort"]).run().expect_code(0);
+    let ran = running.finish().expect_code(130);
+    assert_eq!(trace("web-02"), "begun ended", "{ran}");
+    fleet.longshore(["status"]).run().tells("has ended");
+}
