@@ -281,7 +281,11 @@ fn after_no_return(step: &PlannedStep, host: &HostPlan) -> String {
     if host.is_backward_compatible() {
         "A host that fails from there on is taken back by itself, and its data stays as it is by then.".to_owned()
     } else if host.migration.is_some() && step.effect == Effect::Data {
-        "A failure from there on is taken back by itself only where the head of its migrations did not move.".to_owned()
+        let last = host.steps.iter().find(|step| step.effect == Effect::Irreversible);
+        let never = last.map(|last| format!(", and never once `{}` has run", cell(&last.name))).unwrap_or_default();
+        format!(
+            "A failure from there on is taken back by itself only where the head of its migrations did not move{never}."
+        )
     } else {
         "A failure from there on is not taken back by itself.".to_owned()
     }

@@ -65,7 +65,12 @@ fn lines(plan: &Plan, summary: &Summary, page: &Page) -> Vec<(&'static str, Stri
     lines.extend(canary(plan, &summary.canary, page).map(|sentence| ("canary", sentence)));
     let within = plan.waves.iter().any(|wave| !wave.budget.is_unlimited());
     let within = if within { "; within a wave as the rules below say" } else { "" };
-    lines.push(("halts", format!("{}{within}", halts(&plan.rollout.budget))));
+    let mut budget = plan.rollout.budget.clone();
+    if plan.waves.iter().all(|wave| wave.soak.0.is_zero()) {
+        // Only a soak can be.
+        budget.inconclusive = None;
+    }
+    lines.push(("halts", format!("{}{within}", halts(&budget))));
     lines.extend(windows(plan, summary, page).into_iter().map(|sentence| ("windows", sentence)));
     let asked = people(plan, summary);
     lines.push(("asked", if asked.is_empty() { "nothing, while all goes well".to_owned() } else { asked }));

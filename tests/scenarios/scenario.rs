@@ -300,7 +300,7 @@ impl Scenario {
         order.read = versions
             .map(|(name, part)| {
                 let reading = match part.version.as_str() {
-                    "unknown" => plan::Reading::of_sources(&[None]),
+                    "unknown" => plan::Reading::of_sources(&[Err("no such file".to_owned())]),
                     version => plan::Reading::known(longshore::model::Version::new(version)),
                 };
                 (name.parse().expect("a name"), reading)

@@ -62,9 +62,18 @@ fn the_point_of_no_return_is_told_with_why_the_old_release_may_not_run_on_the_da
     );
     assert!(line_of(&text, "no return  ").contains("1.0.0 may not run on it"), "{text}");
 
-    let text = shown(&|_, host| host["migration"] = json!({ "command": "head" }));
+    let reads_head = |host: &mut Json| host["migration"] = json!({ "command": "head" });
+    let text = shown(&|_, host| reads_head(host));
     let told = "is taken back by itself only where the head of its migrations did not move.";
     assert!(line_of(&text, "is the point of no return").ends_with(told), "{text}");
+    let text = shown(&|_, host| {
+        reads_head(host);
+        host["steps"].as_array_mut().expect("a list").push(step("3-drop", "Drop", json!({ "effect": "irreversible" })));
+    });
+    assert!(
+        line_of(&text, "is the point of no return").ends_with("did not move, and never once `Drop` has run."),
+        "{text}"
+    );
 }
 
 #[test]
@@ -117,7 +126,7 @@ fn f_29_what_only_a_person_can_look_at_is_told_before_with_the_hosts() {
 }
 
 #[test]
-fn what_halts_is_told_of_every_class_and_of_waves() {
+fn what_only_a_soak_can_find_halts_nothing_where_none_is_held() {
     let text = shown(&|_, _| {});
-    assert!(line_of(&text, "halts  ").ends_with("at the first failed host, or the first inconclusive host"), "{text}");
+    assert!(line_of(&text, "halts  ").ends_with("at the first failed host"), "nothing soaks: {text}");
 }
