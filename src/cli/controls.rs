@@ -98,11 +98,10 @@ pub(crate) fn of_run(voice: &Voice, ledger: Ledger, number: RunNumber) -> Contro
                     ledger::Control::Promote => {
                         let was_paused = pause.send_replace(false);
                         let word = Promotion { by: Some(by.clone()), reason: request.reason.clone() };
-                        voice.tell(&match waiting.give(word) || was_paused {
-                            true => format!("Promoted by {by}{why}."),
-                            // A word that came before its time would let a wave begin of which nothing was known yet.
-                            false => format!("Promoted by {by}, but nothing waits for it."),
-                        });
+                        // A word that came before its time would let a wave begin of which nothing was known yet.
+                        let heeded = waiting.give(word) || was_paused;
+                        let said = if heeded { format!("{why}.") } else { ", but nothing waits for it.".to_owned() };
+                        voice.tell(&format!("Promoted by {by}{said}"));
                     }
                     ledger::Control::Abort => {
                         raise(&stop_sender, Stop::Drain);

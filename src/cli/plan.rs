@@ -168,8 +168,8 @@ pub(super) async fn ask(
             }
             Installed::Known(_) | Installed::NotAsked => {}
             Installed::Unknown => {
-                let why = reading.silent.iter().map(|why| format!(": {why}")).collect::<String>();
-                screen.say(&format!("note: the version of {host} is not known{why}"));
+                let why = if reading.silent.is_empty() { "" } else { ": " };
+                screen.say(&format!("note: the version of {host} is not known{why}{}", reading.silent.join("; ")));
             }
             disagree @ Installed::Disagree(_) => screen.say(&format!("note: {host}: its {}", disagree.shown())),
             Installed::Unreached(why) => screen.say(&format!("note: {host} did not tell its version: {why}")),

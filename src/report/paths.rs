@@ -78,7 +78,8 @@ fn hop(hop: &Hop, page: &Page) -> String {
 
 /// Says who is refused and why, the same reasons folded.
 fn refused(plan: &Plan, page: &Page) -> String {
-    let mut reasons: IndexMap<(&str, &[String], Option<&str>), Vec<&HostName>> = IndexMap::new();
+    type Reason<'a> = (&'a str, &'a [String], Option<&'a str>);
+    let mut reasons: IndexMap<Reason<'_>, Vec<&HostName>> = IndexMap::new();
     let mut offline = 0;
     for (name, host) in &plan.hosts {
         match &host.refused {

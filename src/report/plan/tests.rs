@@ -79,7 +79,7 @@ fn the_point_of_no_return_is_told_with_why_the_old_release_may_not_run_on_the_da
 #[test]
 fn an_undo_that_is_never_done_is_not_shown_as_one() {
     let text = shown(&|_, host| {
-        host["steps"][1]["undo"] = json!({ "by": [step("undo", "Migrate back", json!({ "effect": "data" }))] })
+        host["steps"][1]["undo"] = json!({ "by": [step("undo", "Migrate back", json!({ "effect": "data" }))] });
     });
     assert!(line_of(&text, "none by itself: it changes data").contains("Migrate"), "{text}");
 }
