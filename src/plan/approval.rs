@@ -1,4 +1,4 @@
-//! What is done to a host only with a person's approval, by name.
+//! What a person is asked of a host: an approval, by name, of what is not done without; and what only a person can look at.
 
 use jiff::Timestamp;
 
@@ -28,6 +28,24 @@ impl NeedsApproval {
             && (self.backup.is_none() || approval.backup == self.backup)
             && approval.steps == self.steps
             && approval.to == self.to
+    }
+}
+
+impl HostPlan {
+    /// The checks that only a person can answer, each once.
+    pub fn manual_checks(&self) -> Vec<&str> {
+        let of_steps = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Check(check) => Some((check, step.name.as_str())),
+            _ => None,
+        });
+        let all = self.gates.iter().chain(&self.checks).map(|check| (&check.check, check.name.as_str()));
+        let mut names = Vec::new();
+        for (_, name) in all.chain(of_steps).filter(|(check, _)| check.manual.is_some()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 }
 

@@ -20,7 +20,6 @@ use crate::{
         AfterData, BeforeData, FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Promote, Purpose,
         Scope,
     },
-    steps::Action,
 };
 
 /// How much of a plan is shown.
@@ -424,16 +423,8 @@ pub(super) fn questions(plan: &Plan) -> Vec<String> {
     }
     let mut looked: IndexMap<&str, Vec<&HostName>> = IndexMap::new();
     for (name, host) in &plan.hosts {
-        let of_steps = host.steps.iter().filter_map(|step| match &step.action {
-            Action::Check(check) => Some((check, step.name.as_str())),
-            _ => None,
-        });
-        let all = host.gates.iter().chain(&host.checks).map(|check| (&check.check, check.name.as_str()));
-        for (_, check) in all.chain(of_steps).filter(|(check, _)| check.manual.is_some()) {
-            let hosts = looked.entry(check).or_default();
-            if !hosts.contains(&name) {
-                hosts.push(name);
-            }
+        for check in host.manual_checks() {
+            looked.entry(check).or_default().push(name);
         }
     }
     for (check, hosts) in looked {
