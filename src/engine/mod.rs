@@ -303,6 +303,7 @@ fn run_started(plan: &Plan, purpose: &str) -> Happening {
                     wanted: plan.wanted.clone().filter(|_| plan.purpose != Purpose::Prefetch),
                     // Looking takes nothing down.
                     downtime: if purpose == "look" { BTreeMap::new() } else { downtime(host) },
+                    proven_by: proven_by(host),
                 };
                 (name.clone(), line)
             })
@@ -315,4 +316,10 @@ fn run_started(plan: &Plan, purpose: &str) -> Happening {
 fn downtime(host: &HostPlan) -> BTreeMap<StepId, Downtime> {
     let marks = host.steps.iter().filter_map(|step| Some((step.id.clone(), step.timing.downtime?)));
     marks.collect()
+}
+
+/// The steps that prove that a product is up, by the steps with which it comes up.
+fn proven_by(host: &HostPlan) -> BTreeMap<StepId, StepId> {
+    let proof = |at: usize| host.steps.get(at).map(|proof| proof.id.clone());
+    host.steps.iter().filter_map(|step| Some((step.id.clone(), proof(step.timing.proven_at?)?))).collect()
 }

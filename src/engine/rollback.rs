@@ -258,6 +258,7 @@ fn take_back(run: &RunId, step: &PlannedStep, into: &mut Vec<PlannedStep>, left:
                 Downtime::Ends => is_last,
                 Downtime::During => true,
             }),
+            proven_at: None,
         },
         ..undo.clone()
     };

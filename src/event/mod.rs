@@ -425,6 +425,9 @@ pub struct HostLine {
     /// The steps with which the product goes down or comes up.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub downtime: BTreeMap<StepId, Downtime>,
+    /// Of those with which it comes up, the steps that prove it: it counts as down until those are done.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub proven_by: BTreeMap<StepId, StepId>,
 }
 
 /// Makes events durable. The engine awaits it before it does the next thing.

@@ -35,6 +35,7 @@ impl Story {
             steps: if purpose == "apply" { Self::STEPS.len() } else { 0 },
             version: Some(Version::new("0.3.2")),
             downtime: BTreeMap::new(),
+            proven_by: BTreeMap::new(),
             wanted: (purpose == "apply").then(|| Version::new("0.4.0")),
         };
         let hosts: BTreeMap<_, _> =

@@ -1,6 +1,6 @@
 //! How long a host is expected to take, and how long its product is down.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +16,28 @@ pub struct Timing {
     /// Where the product goes down or comes up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downtime: Option<Downtime>,
+    /// Index of the step that proves that the product is up: until it is done, the downtime that ends here goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_at: Option<usize>,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { expected: Span::seconds(0), downtime: None }
+        Self { expected: Span::seconds(0), downtime: None, proven_at: None }
+    }
+}
+
+/// Has what was taken down count as up again only when the checks that an action makes in its middle have passed, whose
+/// steps `proofs` are. A product that was started need not answer yet.
+pub(super) fn prove_uptime(steps: &mut [PlannedStep], proofs: &[Range<usize>]) {
+    let mut from = 0;
+    for proof in proofs.iter().filter(|proof| !proof.is_empty()) {
+        for step in &mut steps[from..proof.start] {
+            if step.timing.downtime.is_some_and(Downtime::ends) {
+                step.timing.proven_at = Some(proof.end - 1);
+            }
+        }
+        from = proof.end;
     }
 }
 
@@ -87,12 +104,17 @@ fn downtime(host: &HostPlan, after: Duration) -> Option<Span> {
     let mut total = Duration::ZERO;
     // A maintenance page that is shown while the product is stopped keeps it down twice.
     let mut depth = 0_usize;
-    for step in &host.steps {
+    let mut unproven = Vec::new();
+    for (index, step) in host.steps.iter().enumerate() {
         depth += usize::from(step.timing.downtime.is_some_and(Downtime::begins));
         if depth > 0 {
             total += expected(step);
         }
-        depth = depth.saturating_sub(usize::from(step.timing.downtime.is_some_and(Downtime::ends)));
+        if step.timing.downtime.is_some_and(Downtime::ends) {
+            unproven.push(step.timing.proven_at.unwrap_or(index));
+        }
+        let proven = unproven.extract_if(.., |at| *at <= index).count();
+        depth = depth.saturating_sub(proven);
     }
     Some(Span(if depth > 0 { total + after } else { total }))
 }
@@ -118,7 +140,8 @@ mod tests {
             "repeat-safe": true,
         });
         let plain: PlannedStep = serde_json::from_value(plain).expect("a step");
-        PlannedStep { undo, timing: Timing { expected: Span::seconds(seconds), downtime }, ..plain }
+        let timing = Timing { expected: Span::seconds(seconds), downtime, ..Timing::default() };
+        PlannedStep { undo, timing, ..plain }
     }
 
     fn host(steps: Vec<PlannedStep>) -> HostPlan {
@@ -148,6 +171,16 @@ mod tests {
         assert_eq!(downtime(&[None, begins, None, ends, None]), Some(Span::seconds(30)));
         assert_eq!(downtime(&[begins, during, None, ends, None]), Some(Span::seconds(40)));
         assert_eq!(downtime(&[during, None, during]), Some(Span::seconds(20)));
+        // Where checks prove it, it lasts until they have; a page for maintenance is taken away only then.
+        let proven = |marks: &[Option<Downtime>], proof: Range<usize>| {
+            let mut steps: Vec<_> = marks.iter().map(|mark| step(10, *mark, PlannedUndo::Nothing)).collect();
+            prove_uptime(&mut steps, &[proof]);
+            Estimate::of(&host(steps)).downtime
+        };
+        assert_eq!(proven(&[begins, ends, None, None, None], 2..4), Some(Span::seconds(40)));
+        assert_eq!(proven(&[during, None, None, None], 1..3), Some(Span::seconds(30)));
+        assert_eq!(proven(&[begins, begins, ends, None, ends, None], 3..4), Some(Span::seconds(50)));
+        assert_eq!(proven(&[begins, ends, None], 2..2), Some(Span::seconds(20)));
         // Without an end it lasts to the last step.
         assert_eq!(downtime(&[begins, None, None]), Some(Span::seconds(30)));
         assert_eq!(downtime(&[ends, None]), None);

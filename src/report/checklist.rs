@@ -54,9 +54,13 @@ fn steps_of(host: &HostPlan) -> Vec<String> {
         let mut notes = Vec::new();
         match step.timing.downtime {
             Some(Downtime::Begins) => notes.push("down from here"),
-            Some(Downtime::Ends) => notes.push("up again"),
+            Some(Downtime::During) if step.timing.proven_at.is_some() => notes.push("down from here"),
             Some(Downtime::During) => notes.push("down meanwhile"),
-            None => {}
+            Some(Downtime::Ends) if step.timing.proven_at.is_none() => notes.push("up again"),
+            Some(Downtime::Ends) | None => {}
+        }
+        if host.steps.iter().any(|other| other.timing.proven_at == Some(index)) {
+            notes.push("up again");
         }
         if host.point_of_no_return == Some(index) {
             notes.push("the point of no return");

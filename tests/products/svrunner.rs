@@ -93,9 +93,17 @@ fn s_01_s_02_s_03_s_04_s_05_s_18_s_19_s_20_s_22_s_25_s_26_s_27_s_47_the_build_is
         product.notices.of("sv-1"),
         ["sv-1: maintenance begins, SVRunner 2.0.0 to 2.1.0", "sv-1: maintenance is over, SVRunner 2.1.0"]
     );
-    // Operators were without it for as long as the table says; config changes are recorded by their names.
+    // Operators were without it for as long as the table says: as long as they saw the page. Config changes are recorded by
+    // their names.
     assert!(ran.out.contains("│ down"), "{ran}");
     assert!(ran.row("sv-1")[4].ends_with('s'), "{ran}");
+    let step = |name: &str| host.steps.values().find(|step| step.name.starts_with(name)).expect("a step");
+    let shown = step("Show the page for maintenance").started;
+    let gone = step("Take the page for maintenance away").ended.expect("it ended");
+    let down = i128::try_from(host.downtime.length().expect("it was down").0.as_millis()).expect("not so long");
+    // A step ends on the host a little before we hear of it.
+    let page = gone.duration_since(shown).as_millis();
+    assert!((page..page + 3000).contains(&down), "{page} {down} {ran}");
     let told = product.longshore(["history", "show", "1", "--host", "sv-1"]).run().expect_code(0);
     let told = told.says("config: added SESSION_KEY");
     for secret in [PASSWORD, KEY] {
@@ -117,6 +125,13 @@ impl SvRunner {
         let ran = ran.expect_code(0);
         as_before(self, "sv-1", &ran);
         assert_eq!(self.kept_aside("sv-1"), ["welcome,of today"], "{ran}");
+        assert_eq!(
+            self.notices.of("sv-1")[2..],
+            [
+                "sv-1: maintenance begins again, SVRunner goes back to 2.0.0",
+                "sv-1: maintenance is over, SVRunner is 2.0.0 as before"
+            ]
+        );
         assert!(!self.read("sv-1", "srv/shared/.env").contains("SESSION_KEY"), "{ran}");
     }
 }
@@ -150,8 +165,11 @@ fn s_07_s_23_s_28_s_34_s_35_s_36_s_37_s_38_s_39_s_40_s_41_s_46_every_check_finds
         let said = product.longshore(["history", "show", "1", "--host", host]).run().expect_code(0);
         assert!(flat(&said.out).contains(cause), "{host} does not say {cause}: {said}");
         as_before(&product, host, &ran);
-        let begun = product.notices.of(host);
-        assert_eq!(begun, [format!("{host}: maintenance begins, SVRunner 2.0.0 to 2.0.1")], "{ran}");
+        let told = [
+            format!("{host}: maintenance begins, SVRunner 2.0.0 to 2.0.1"),
+            format!("{host}: maintenance is over, SVRunner is 2.0.0 as before"),
+        ];
+        assert_eq!(product.notices.of(host), told, "{ran}");
         assert!(!product.read(host, "srv/shared/.env").contains("TELEMETRY"), "{host}: {ran}");
     }
     // A host that was ill before is nothing the upgrade could prove itself on: nothing happened there.

@@ -174,6 +174,34 @@ async fn s_05_the_downtime_of_a_host_is_measured_from_its_marks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn s_05_what_was_started_is_down_until_its_checks_have_passed_and_while_it_is_taken_back() {
+    use crate::model::Downtime;
+    // Stopped for 40 s, started, 30 s until its check passes, 5 s of something else; which fails, once.
+    for fails in [None, Some("check"), Some("tidy-up")] {
+        let slow = |name: &'static str, seconds| {
+            let answer = Answer::where_text(move |text| text.contains(name) && !text.contains("undo"));
+            answer.after(Duration::from_secs(seconds)).status(u32::from(fails == Some(name)))
+        };
+        let transport = attached()
+            .answer(slow("stop", 40))
+            .answer(slow("check", 30))
+            .answer(slow("tidy-up", 5))
+            .answer(Answer::to("undo-stop").after(Duration::from_secs(9)));
+        let bench = bench(transport);
+        let mut steps = vec![step("stop"), step("start"), step("check"), step("tidy-up")];
+        steps[0].timing.downtime = Some(Downtime::Begins);
+        steps[1].timing.downtime = Some(Downtime::Ends);
+        steps[1].timing.proven_at = Some(2);
+        bench.apply(&plan(&[&["web-1"]], steps)).await;
+        let state = bench.notes.state();
+        let outage = &state.hosts[&name("web-1")].downtime;
+        // Where something else fails after the check, it was up for five seconds in between.
+        let down = if fails.is_none() { 70 } else { 70 + 9 };
+        assert_eq!((outage.length(), outage.since), (Some(Span::seconds(down)), None), "{fails:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn s_05_a_host_that_is_taken_back_was_down_until_it_was_up_again() {
     use crate::model::Downtime;
     let failing = Answer::where_text(|text| text.contains("two") && !text.contains("undo"));

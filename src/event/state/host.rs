@@ -231,7 +231,7 @@ impl HostState {
             came_to_end: false,
             leased: Vec::new(),
             deferred: None,
-            downtime: Outage::new(line.downtime.clone()),
+            downtime: Outage::new(line),
             segment: None,
             undo_attempts: IndexMap::new(),
             soak: None,

@@ -14,8 +14,8 @@ use crate::{
     },
     model::{Effect, HostName, Span, StepId, StepPart, Version},
     plan::{
-        Asked, Estimate, HostPlan, PlannedCheck, PlannedFact, PlannedStep, PlannedUndo, Purpose, Timing, path::Hop,
-        window::Schedule,
+        Asked, Estimate, HostPlan, PlannedCheck, PlannedFact, PlannedStep, PlannedUndo, Purpose, Timing,
+        estimate::prove_uptime, path::Hop, window::Schedule,
     },
     steps::Action,
 };
@@ -115,13 +115,15 @@ impl Compiler<'_> {
         let is_refused = journey.refused.as_ref().is_some_and(|refusal| refusal.asked != Asked::Offline);
         let only_looks = self.order.purpose == Purpose::Check;
         let scopes = scopes(&scope, play, &journey.hops);
-        let (mut steps, mut gates) = (Vec::new(), Vec::new());
+        let (mut steps, mut gates, mut proofs) = (Vec::new(), Vec::new(), Vec::new());
         if !only_looks && !is_refused {
             let docs = self.action_of(play);
             for (index, hop) in scopes.iter().enumerate() {
                 for doc in docs {
                     if doc.health == Some(true) {
+                        let first = steps.len();
                         self.prove_here(hop, doc, play, &base, &mut steps);
+                        proofs.push(first..steps.len());
                     } else {
                         self.step(hop, doc, &base, &mut steps);
                     }
@@ -134,6 +136,7 @@ impl Compiler<'_> {
                 add_gates(&mut gates, of_hop, hop);
             }
         }
+        prove_uptime(&mut steps, &proofs);
         for (index, step) in steps.iter_mut().enumerate() {
             step.id = StepId::new(index, &step.name);
         }
@@ -271,7 +274,7 @@ fn add_checks(
             takes_back: None,
             ahead: false,
             prefetched: None,
-            timing: Timing { expected: Span::seconds(1), downtime: None },
+            timing: Timing { expected: Span::seconds(1), ..Timing::default() },
             hop: scope.hop.map(|hop| hop.index),
             confirm_within: None,
         });

@@ -239,7 +239,11 @@ impl Compiler<'_> {
             takes_back: None,
             ahead: doc.ahead == Some(true),
             prefetched: None,
-            timing: Timing { expected: doc.expected.unwrap_or(Span(action.kind().expected())), downtime: doc.downtime },
+            timing: Timing {
+                expected: doc.expected.unwrap_or(Span(action.kind().expected())),
+                downtime: doc.downtime,
+                ..Timing::default()
+            },
             hop: scope.hop.map(|hop| hop.index),
             action,
         })
