@@ -210,6 +210,11 @@ impl Turn<'_> {
         if let Some(refused) = self.refused().filter(|(asked, _)| *asked == Asked::Yes) {
             return Ok((HostOutcome::Refused, Some(refused.1)));
         }
+        if mode == Mode::Apply
+            && let Some(unread) = self.unread()
+        {
+            return Ok((HostOutcome::Refused, Some(unread)));
+        }
         let link = Link::open(&self.host, self.of, self.means).await.map_err(|error| match error {
             // In the middle of its steps, it is caught up like one that cannot be reached.
             LinkError::Failed(failure) if self.past.is_some() && failure.class == FailureClass::Authentication => {

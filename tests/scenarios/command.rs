@@ -17,6 +17,8 @@ pub(crate) struct Then {
     pub(crate) hosts: Vec<String>,
     /// What a person has to approve, anna approves for these.
     pub(crate) approved: Vec<String>,
+    /// The releases whose notes were read.
+    pub(crate) ack: Vec<String>,
     /// The name and the reason with which windows are set aside.
     pub(crate) glass: Option<(String, String)>,
     /// The plan is shown first.
@@ -76,6 +78,9 @@ impl Then {
         };
         for host in &self.hosts {
             let _ = write!(text, "{}{host}", if self.does == Command::Rollback { " " } else { " --host " });
+        }
+        for version in &self.ack {
+            let _ = write!(text, " --ack {version}");
         }
         if let Some((by, reason)) = &self.glass {
             let _ = write!(text, " --break-glass {by} --reason {reason:?}");

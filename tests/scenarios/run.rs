@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use longshore::{
     engine::{self, Choice, Finished, Means, Mode, Stop},
     event::{Event, Happening, HostState, RecordError, Recorder, RunState},
-    model::{Approval, ExitCode, HostName, HostOutcome, RunId, RunNumber, StepOutcome},
+    model::{Acknowledged, Approval, ExitCode, HostName, HostOutcome, RunId, RunNumber, StepOutcome, Version},
     plan::{NeedsApproval, Pace, Plan},
     report,
 };
@@ -141,7 +141,13 @@ impl Then {
                 let ahead = runs.iter().filter(|run| run.does == Command::Prefetch);
                 let done: Vec<_> =
                     ahead.flat_map(|run| engine::done_ahead(&run.plan, &run.state(), run.number)).collect();
-                let plan = Plan { made_at: now, ..whole.clone() }.seal().with_prefetched(&done);
+                let read = |version: &String| Acknowledged {
+                    version: Version::new(version.as_str()),
+                    by: "anna".to_owned(),
+                    at: now,
+                };
+                let acknowledged = self.ack.iter().map(read).collect();
+                let plan = Plan { made_at: now, acknowledged, ..whole.clone() }.seal().with_prefetched(&done);
                 let Some(look) = plan.to_look_at() else { return Some(plan) };
                 let seen = engine::look_over(Arc::new(look), looks()).await.expect("it is only looked");
                 let there = |host: &HostName, step: &longshore::model::StepId| {

@@ -16,6 +16,19 @@ impl Turn<'_> {
         Some((refused.asked, failure))
     }
 
+    /// Says that nobody has acknowledged what releases on the way ask of a person. What was begun goes on.
+    pub(super) fn unread(&self) -> Option<Failure> {
+        if self.past.as_ref().is_some_and(|past| !past.steps.is_empty()) {
+            return None;
+        }
+        let names: Vec<String> = self.plan.unacknowledged().map(|notes| notes.version.to_string()).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let what = format!("the notes of {} have not been acknowledged", names.join(", "));
+        Some(Failure::new(FailureClass::Refused, what).hint("read them in `longshore plan`, then say `--ack VERSION`"))
+    }
+
     /// Says that the host is not what the plan was made for: its version, or a fact that something follows from.
     pub(super) fn moved(&self, now: &Reading) -> Option<Failure> {
         let moved =
