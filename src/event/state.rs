@@ -1,12 +1,13 @@
 //! The state of a run, folded from its events: the only fold. Reports, resume and the exit code read it.
 //!
 //! Any prefix of a run's events folds; an event that cannot follow is refused and changes nothing.
-//! What one host went through is folded in `host`.
+//! What one host went through is folded in `host`, its steps in `step`, incidents and the ways on in `recovery`.
 
 mod host;
 mod outage;
 mod recovery;
 mod refusal;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -16,11 +17,10 @@ use jiff::Timestamp;
 use super::{Event, HaltClass, Happening, HostLine, WaveLine};
 use crate::model::{ExitCode, HostName, HostOutcome, RunId, Span, Verdict, Way};
 
-pub use host::{
-    Activity, CheckState, CommandState, Health, HostState, SentSegment, SoakState, StepState, UndoSent, UndoState,
-};
+pub use host::{Activity, CheckState, CommandState, Health, HostState, SoakState};
 pub use outage::Outage;
 pub use refusal::{IllegalEvent, Refusal};
+pub use step::{SentSegment, StepState, UndoSent, UndoState};
 
 /// What is known of a run after some of its events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
