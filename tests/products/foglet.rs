@@ -60,11 +60,15 @@ impl Foglet {
         let fly = Fly::new(fleet.lab.path("fly"));
         fleet.lab.key("lookout", &[]);
         let lookout = fleet.lab.public("lookout");
-        let board = |screen: &str| {
-            let command = format!("ForceCommand {screen}\nMaxStartups 100");
+        let board = |screen: &str, more: &str| {
+            let command = format!("{more}ForceCommand {screen}\nMaxStartups 100");
             fleet.lab.sshd().authorized(&[&lookout]).line(&command).start()
         };
-        let screens = ["echo 'Welcome to Foglet'; sleep 5", "echo 'Welcome to Foglet'; sleep 5", "sleep 5"].map(board);
+        let good = board("echo 'Welcome to Foglet'; sleep 5", "");
+        let other = board("echo 'Welcome to Foglet'; sleep 5", "");
+        // The first key of its kind is the one that is shown.
+        let silent = board("sleep 5", &format!("HostKey {}\n", key_of(&fleet, &good).display()));
+        let screens = [good, other, silent];
         let at = |board: &Sshd| Behind::Server(format!("{}:{}", board.address, board.port));
         let [good, other, silent] = &screens;
         let mut inventory = "[defaults]\nprofile = \"foglet-fly\"\n[groups.foglet]\nhosts = [\"board-*\"]\n".to_owned();
@@ -124,7 +128,7 @@ impl Foglet {
         copy("roles/foglet/role.toml", &[("for = \"20s\"", "for = \"2s\""), ("timeout = \"10s\"", "timeout = \"8s\"")]);
         copy("roles/foglet/releases.toml", &[]);
         let alone = ("canary = { hosts = 1 }\nwaves = [\"rest\"]\n", "budget = { failed = 99 }\nat-once = 12\n");
-        copy("playbooks/foglet-upgrade.toml", &[alone, ("soak = \"10m\"", "soak = { for = \"2s\", every = \"1s\" }")]);
+        copy("playbooks/foglet-upgrade.toml", &[alone, ("soak = \"10m\"", "soak = { for = \"6s\", every = \"1s\" }")]);
         copy("playbooks/foglet-schema-rollback.toml", &[]);
         copy("playbooks/foglet-backup.toml", &[]);
         let foglet = Self { fleet, fly, postgres, _boards: screens };
@@ -240,7 +244,7 @@ fn g_17_g_18_g_19_g_20_g_21_g_22_g_23_g_24_g_25_g_26_a_bad_release_is_found_out_
     let boards = [
         ("board-dead", Login::Dead, "", "People can log in by SSH"),
         ("board-key", Login::OtherKey, "", "host key"),
-        ("board-silent", Login::NoScreen, "", "People can log in by SSH"),
+        ("board-silent", Login::NoScreen, "", "the screen"),
         (
             "board-log",
             Login::Good,

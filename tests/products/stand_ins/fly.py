@@ -3,13 +3,17 @@
     fly.py PLACE COMMAND...
 
 `PLACE/APP` is the folder of an app. Its `state.json` has `token` (or nothing), `app`, `images`, `machines`, `volumes`, `releases`, `secrets`, `logs`. What goes
-wrong stands in its `faults`, a word a line: `deploy`, `snapshots`, `TAG:FAULT` for an image (`crashes`, `unhealthy`,
-`restarts`, `new-volume`, `logs LINE`). The release command of fly.toml is run as its `release IMAGE COMMAND`; `running` has the tag
-of the machine that runs, or nothing. Each call is noted in `calls`.
+wrong stands in its `faults`, a word a line: `deploy`, `snapshots`, `volumes` (they are never made), `TAG:FAULT` for an image (`crashes`, `unhealthy`,
+`restarts`, `new-volume`, `logs LINE`). The release command of fly.toml is run as its `release IMAGE COMMAND`, and what a machine does
+when it starts as its `starts TAG`, where there is one; `running` has the tag of the machine that runs, or nothing. What the machine's volume
+has is in `data`, what others have in `volumes/ID`, and snapshots in `kept/ID`. Each call is noted in `calls`.
 """
 import fcntl
 import json
 import os
+import re
+import shutil
+import subprocess
 import sys
 import time
 
@@ -71,6 +75,39 @@ def machine(id):
     die(f"machine {id} not found")
 
 
+def replace(one, volume):
+    """Puts a new machine with this volume in the place of one, whose volume stays."""
+    for other in state["volumes"]:
+        if other["attached_machine_id"] == one["id"]:
+            other["attached_machine_id"] = None
+            os.makedirs(FOLDER + "/volumes", exist_ok=True)
+            os.rename(FOLDER + "/data", FOLDER + "/volumes/" + other["id"])
+    os.rename(FOLDER + "/volumes/" + volume["id"], FOLDER + "/data")
+    one["id"] = volume["attached_machine_id"] = "m" + str(int(one["id"][1:]) + 1)
+    one["events"] = []
+
+
+def create_volume(words):
+    found, rest = options(words, ["--json", "--yes"], ["-a", "--snapshot-id", "-s", "-r"], many=True)
+    if len(rest) != 1 or not re.fullmatch("[a-z0-9_]{1,30}", rest[0]):
+        die("volume names are 1 to 30 letters, digits and underscores")
+    if "--yes" not in found or "-r" not in found:
+        die("prompt: non interactive")
+    id = f"vol_{len(state['volumes']) + 1}"
+    volume = {"id": id, "name": rest[0], "state": "creating", "size_gb": int(found.get("-s", 3)), "region": found["-r"],
+              "attached_machine_id": None, "snapshots": []}
+    snapshot = found.get("--snapshot-id")
+    if snapshot and not any(one["id"] == snapshot for other in state["volumes"] for one in other["snapshots"]):
+        die(f"snapshot {snapshot} not found")
+    if snapshot:
+        shutil.copytree(f"{FOLDER}/kept/{snapshot}", f"{FOLDER}/volumes/{id}", symlinks=True)
+    else:
+        os.makedirs(f"{FOLDER}/volumes/{id}")
+    state["volumes"].append(volume)
+    save()
+    print(json.dumps(volume) if "--json" in found else f"ID: {id}")
+
+
 def deploy(words):
     found, _ = options(
         words,
@@ -79,7 +116,6 @@ def deploy(words):
     )
     if "--yes" not in found:
         die("prompt: non interactive")
-    import subprocess
     import tomllib
 
     try:
@@ -112,13 +148,19 @@ def deploy(words):
             die("release command failed - aborting deployment. error release_command machine exited with non-zero status of 1")
     for one in state["machines"]:
         if mounts:
-            have = [v for v in state["volumes"] if v["name"] == mounts["source"] and f"{tag}:new-volume" not in faults]
-            if not have:
-                # What is asked for and not there is made, empty, and takes the place of the old one.
-                have = [{"id": f"vol_{len(state['volumes']) + 1}", "name": mounts["source"], "state": "created", "size_gb": 1,
-                         "region": "ams", "attached_machine_id": one["id"], "snapshots": []}]
-                state["volumes"] += have
-            one["config"]["mounts"] = [{"volume": have[0]["id"], "path": mounts["destination"], "name": mounts["source"]}]
+            old = one["config"]["mounts"][0]
+            if f"{tag}:new-volume" in faults:
+                state["volumes"].append({"id": f"vol_{len(state['volumes']) + 1}", "name": mounts["source"], "state": "created", "size_gb": 1,
+                                         "region": "ams", "attached_machine_id": one["id"], "snapshots": []})
+                old = dict(old, volume=state["volumes"][-1]["id"])
+            elif old["name"] != mounts["source"]:
+                # A volume is never swapped below a machine: another machine takes its place, with the volume of that name.
+                free = [v for v in state["volumes"] if v["name"] == mounts["source"] and v["region"] == one["region"] and not v["attached_machine_id"]]
+                if not free:
+                    die(f"machine in group 'app' needs an unattached volume named '{mounts['source']}' in region '{one['region']}'")
+                replace(one, free[0])
+                old = dict(old, volume=free[0]["id"])
+            one["config"]["mounts"] = [dict(old, path=mounts["destination"], name=mounts["source"])]
         one["image_ref"].update({"tag": tag, "digest": "sha256:" + tag.replace(".", "") * 8})
         one["version"] += 1
         one["state"] = "stopped" if f"{tag}:crashes" in faults else "started"
@@ -126,6 +168,8 @@ def deploy(words):
         one["config"]["metadata"]["fly_release_version"] = str(number)
         one["checks"] = [{"name": "up", "status": "critical" if f"{tag}:unhealthy" in faults else "passing", "output": ""}]
         one["events"].append({"type": "start", "status": "started", "timestamp": int(time.time() * 1000)})
+        if os.path.exists(FOLDER + "/starts"):
+            subprocess.run([FOLDER + "/starts", tag], stdin=subprocess.DEVNULL, check=True)
     for fault in faults:
         if fault.startswith(f"{tag}:logs "):
             state["logs"].append({"timestamp": now(), "level": "error", "message": fault.split(" ", 1)[1]})
@@ -157,12 +201,17 @@ def main():
         return print(json.dumps(state["secrets"]))
     if WORDS[:2] == ["volumes", "list"]:
         options(WORDS[2:], ["--json"], ["-a"])
-        return print(json.dumps([{k: v for k, v in one.items() if k != "snapshots"} for one in state["volumes"]]))
+        print(json.dumps([{k: v for k, v in one.items() if k != "snapshots"} for one in state["volumes"]]))
+        for one in state["volumes"] if "volumes" not in faults else []:
+            one["state"] = "created"
+        return save()
+    if WORDS[:2] == ["volumes", "create"]:
+        return create_volume(WORDS[2:])
     if WORDS[:3] == ["volumes", "snapshots", "create"]:
         _, rest = options(WORDS[3:], [], ["-a"], many=True)
         volume = next((v for v in state["volumes"] if [v["id"]] == rest), None) or die("volume not found")
         # It is made later: without an id first, and never where that was asked for.
-        count = len(volume["snapshots"])
+        count = sum(len(one["snapshots"]) for one in state["volumes"])
         status = "waiting" if "snapshots" in faults else "running"
         volume["snapshots"].append({"id": "", "size": 0, "created_at": now(), "status": status, "becomes": f"vs_{count + 1}"})
         save()
@@ -174,6 +223,7 @@ def main():
         for one in volume["snapshots"]:
             if one["status"] == "running":
                 one.update({"status": "created", "id": one["becomes"], "size": 4096})
+                shutil.copytree(FOLDER + "/data", f"{FOLDER}/kept/{one['id']}", symlinks=True)
         return save()
     if WORDS[:2] == ["machine", "list"]:
         options(WORDS[2:], ["--json"], ["-a"])
@@ -196,7 +246,6 @@ def main():
         return save()
     if WORDS[:2] == ["ssh", "console"]:
         import shlex
-        import subprocess
 
         found, _ = options(WORDS[2:], [], ["-a", "-C"])
         if not any(m["state"] == "started" for m in state["machines"]):
