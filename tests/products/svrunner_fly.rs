@@ -240,7 +240,7 @@ fn s_42_s_43_s_44_on_fly_a_restore_gives_the_machine_a_volume_of_the_run_s_own_s
     let kept = kept.into_iter().find(|path| path.to_string_lossy().contains("fly.toml.pre_")).expect("it is kept");
     assert_eq!(fs::read_to_string(kept).expect("there"), toml_before);
     let changes = product.fly.changes("sv-a");
-    let deployed = changes.iter().filter(|call| call.starts_with("deploy ")).last().expect("a deployment");
+    let deployed = changes.iter().rfind(|call| call.starts_with("deploy ")).expect("a deployment");
     assert!(deployed.contains(":2.0.0@sha256:") && deployed.contains("--skip-release-command"), "{changes:?}");
 
     // It is the host's volume from now on: whoever looks is content, and so is the next upgrade.
