@@ -84,6 +84,7 @@ pub(super) fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitC
                 return Ok(ExitCode::Good);
             }
             screen.print(&report::heading(&state, record.number, &page))?;
+            screen.print(&report::people(&events, &page))?;
             match state.purpose.as_str() {
                 "exec" => screen.print(&report::exec(&state, &page))?,
                 "check" => screen.print(&report::sweep(&state, Some(record.number), &page))?,

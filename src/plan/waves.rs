@@ -270,6 +270,34 @@ mod tests {
     }
 
     #[test]
+    fn a_canary_is_named_or_selected_in_the_order_that_is_said_and_nobody_else_is_in_it() {
+        let hosts = names(5);
+        let select = |selector: &str| match selector {
+            // Of the inventory, with hosts that the playbook is not for.
+            "tag=trial" => Some(vec![HostName::new("db-1").expect("a name"), hosts[4].clone(), hosts[1].clone()]),
+            "tag=none" => Some(vec![HostName::new("db-1").expect("a name")]),
+            _ => None,
+        };
+        let waves_of = |canary_hosts: CanaryHosts| {
+            let rollout = RolloutDoc { canary: Some(canary(canary_hosts, &[])), ..RolloutDoc::default() };
+            waves(&hosts, &rollout, &BTreeMap::new(), &select).map(|made| {
+                let of = |wave: &Wave| wave.hosts.iter().map(|host| host.as_str().to_owned()).collect::<Vec<_>>();
+                made.iter().map(of).collect::<Vec<_>>()
+            })
+        };
+        let named = |names: &[&str]| CanaryHosts::Names(names.iter().map(|&name| name.to_owned()).collect());
+        let all =
+            |made: &[&[&str]]| made.iter().map(|wave| wave.iter().map(|&name| name.to_owned()).collect()).collect();
+        let selected = |text: &str| CanaryHosts::Selector(text.to_owned());
+        assert_eq!(waves_of(named(&["web-4", "web-2"])), Ok(all(&[&["web-4", "web-2"], &["web-1", "web-3", "web-5"]])));
+        assert_eq!(waves_of(selected("tag=trial")), Ok(all(&[&["web-2", "web-5"], &["web-1", "web-3", "web-4"]])));
+        assert_eq!(waves_of(selected("tag=none")), Err(WaveError::EmptyCanary));
+        assert_eq!(waves_of(named(&["web-4", "db-1"])), Err(WaveError::NotSelected("db-1".to_owned())));
+        let everybody = waves_of(CanaryHosts::Count(9));
+        assert_eq!(everybody, Ok(all(&[&["web-1", "web-2", "web-3", "web-4", "web-5"]])));
+    }
+
+    #[test]
     fn a_canary_that_is_not_selected_is_an_error() {
         let rollout = RolloutDoc {
             canary: Some(canary(CanaryHosts::Names(vec!["db-1".to_owned()]), &[])),

@@ -39,7 +39,8 @@ pub fn facts(read: &BTreeMap<HostName, Reading>, page: &Page) -> String {
         let mut row = vec![match &of.installed {
             Installed::Known(found) => mark(found.as_str(), version),
             Installed::NotAsked => String::new(),
-            other => page.paint(Tone::Odd, &cell(&other.shown())),
+            // Who is away, or has no version, is not what most are either.
+            other => mark(&other.shown(), version),
         }];
         row.extend(
             names
@@ -106,6 +107,6 @@ mod tests {
         let text = facts(&read, &Page::plain(80));
         assert!(text.contains("a-[1,2]") && text.contains("1.1.0 *"), "{text}");
         assert!(!text.contains("1.0.0 *") && text.contains("100 MiB or more"), "{text}");
-        assert!(text.contains("unreachable") && text.contains("4 hosts"), "{text}");
+        assert!(text.contains("unreachable *") && text.contains("4 hosts"), "{text}");
     }
 }

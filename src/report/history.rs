@@ -99,6 +99,37 @@ pub fn heading(state: &RunState, number: RunNumber, page: &Page) -> String {
     text
 }
 
+/// Renders what people did about a run: notes that were read, approvals, promotions, windows set aside. Empty where
+/// there was nothing of that sort.
+pub fn people(events: &[Event], page: &Page) -> String {
+    let mut text = String::new();
+    let mut told = RunState::new();
+    for event in events {
+        let _ = told.apply(event);
+        if let Happening::RunStarted { acknowledged, .. } = &event.what {
+            for read in acknowledged {
+                let said = format!("the notes of {} were read by {}", cell(read.version.as_str()), cell(&read.by));
+                text.push_str(&page.wrap(&format!("{} {said}", page.date(read.at)), 2));
+            }
+        }
+        let is_of_people = matches!(
+            event.what,
+            Happening::RunResumed { .. }
+                | Happening::WavePromoted { .. }
+                | Happening::WindowsOverridden { .. }
+                | Happening::WayChosen { .. }
+                | Happening::Approved { .. }
+        );
+        let Some(sentence) = sentence(event, &told, page).filter(|_| is_of_people) else { continue };
+        let name = event.host.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+        text.push_str(&page.wrap(&format!("{} {name}{sentence}", page.date(event.at)), 2));
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
 /// Renders everything that was heard in a run, or of one host of it, in the order it happened.
 pub fn show(state: &RunState, number: RunNumber, events: &[Event], host: Option<&HostName>, page: &Page) -> String {
     let mut text = heading(state, number, page);

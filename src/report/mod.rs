@@ -31,7 +31,7 @@ pub use checklist::{checklist, done_checklist};
 pub use differences::differences;
 pub use exec::exec;
 pub use facts::facts;
-pub use history::{RunRow, heading, history, show};
+pub use history::{RunRow, heading, history, people, show};
 pub use hosts::{HostRow, hosts};
 pub use json::EventWriter;
 pub use live::{Feed, Feeder, Feeding, Live, Progress, feed, follow};

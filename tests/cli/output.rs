@@ -1,8 +1,12 @@
 //! What goes where: results to standard output, the rest to standard error, events for programs.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     process::Stdio,
+    time::SystemTime,
 };
 
 use insta::assert_snapshot;
@@ -67,6 +71,8 @@ fn for_programs_each_line_is_an_event_and_all_of_them_make_the_run() {
 #[test]
 fn looking_shows_what_would_change_and_changes_nothing() {
     let lab = Lab::new(2, &[]);
+    let before = whole(lab.home("web-1"));
+    assert!(before.len() > 10, "{before:?}");
     assert_snapshot!(lab.run(&["apply", "upgrade", "--check", "--diff"]).screen(), @r#"
     web-[1,2]
       would change  Fetch the release
@@ -95,8 +101,26 @@ fn looking_shows_what_would_change_and_changes_nothing() {
     TIME wave 1: web-2
     -- exit code 0
     "#);
-    let version = std::fs::read_to_string(lab.home("web-1").join("srv/current/VERSION")).unwrap();
-    assert_eq!(version.trim(), "1.4.2");
+    assert_eq!(whole(lab.home("web-1")), before, "looking left something behind");
+}
+
+/// Everything below a folder: each entry with its mode, when it was last changed, and its content.
+fn whole(folder: &Path) -> Vec<(PathBuf, u32, SystemTime, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (path, about) = (entry.path(), entry.path().symlink_metadata().unwrap());
+        let content = match about.file_type() {
+            kind if kind.is_dir() => {
+                all.extend(whole(&path));
+                Vec::new()
+            }
+            kind if kind.is_symlink() => fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes(),
+            _ => fs::read(&path).unwrap(),
+        };
+        all.push((path, about.permissions().mode(), about.modified().unwrap(), content));
+    }
+    all.sort();
+    all
 }
 
 #[test]

@@ -80,6 +80,8 @@ fn g_36_what_cannot_be_taken_back_is_done_on_no_flag_alone() {
     assert_eq!(traces(&fleet), ["drop", "drop"], "{ran}");
     let told = fleet.longshore(["history", "show", "last", "--host", "web-2"]).run().expect_code(0);
     told.says("irreversible `Drop the old tables` was approved by anna in a file of approvals");
+    let told = fleet.longshore(["history", "show", "last"]).run().expect_code(0);
+    told.says("web-1: irreversible `Drop the old tables` was approved by anna in a file of approvals");
     fleet.assert_nothing_runs();
 }
 

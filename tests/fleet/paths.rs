@@ -199,4 +199,6 @@ fn f_16_t_02_no_combination_of_flags_changes_data_without_a_verified_backup() {
     fs::write(fleet.host("web-1").home.join("verified"), "").expect("written");
     let ran = fleet.longshore(["retry", "--failed"]).run().expect_code(0);
     assert!(trace(&fleet, "web-1").ends_with("fetch backup migrate switch"), "{ran}");
+    // Who read the notes of the release is told with the run.
+    fleet.longshore(["history", "show", "last"]).run().says("the notes of 1.1.0 were read by");
 }

@@ -47,6 +47,7 @@ fn a_wave_waits_for_a_person_at_another_terminal_and_heeds_no_word_of_before() {
     let ran = running.finish().expect_code(0);
     let ran = ran.tells("but nothing waits for it").tells(": the figures are good");
     assert_eq!(trace("web-02"), "begun ended", "{ran}");
+    fleet.longshore(["history", "show", "last"]).run().says("canary was promoted by").says(": the figures are good");
     let events = fleet.longshore(["history", "show", "last", "--output", "json"]).run().expect_code(0);
     assert_eq!(events.out.matches("\"wave-promoted\"").count(), 1, "{events}");
     fleet.assert_nothing_runs();
