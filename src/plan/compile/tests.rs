@@ -306,6 +306,12 @@ fn s_08_a_version_that_nobody_knows_is_refused_unless_a_person_says_it() {
     assert!(plan.hosts[&name("a-2")].refused.is_some());
     assert!(plan.warnings.iter().any(|warning| warning.contains("no one proved it: a-1")), "{:?}", plan.warnings);
 
+    // What all the others have is no reason to think that it has it, too.
+    let known = Installed::Known(Version::new("1.0.1"));
+    let among = Bench::new().to("1.1.0").found("a-1", Installed::Unknown).found("a-2", known).plan();
+    assert_eq!(refusal(&among, "a-1"), "the installed version is unknown");
+    assert!(among.hosts[&name("a-2")].refused.is_none());
+
     let contradicted = bench.found("a-1", Installed::Known(Version::new("1.0.0"))).plan();
     assert_eq!(refusal(&contradicted, "a-1"), "1.0.0 is installed, not 1.0.1 as `--from` says");
 }
