@@ -380,10 +380,11 @@ proptest::proptest! {
     /// exceeded by no more hosts than were in flight.
     #[test]
     fn a_budget_is_never_exceeded_by_more_hosts_than_were_in_flight(
-        fates in proptest::collection::vec((0_u8..4, 1_u64..30), 1..24),
+        fates in proptest::collection::vec((0_u8..5, 1_u64..30), 1..24),
         at_once in 1_usize..6,
         most_failed in 0_usize..4,
         most_unreachable in 0_usize..4,
+        most_parked in 0_usize..4,
         most_in_wave in proptest::option::of(0_usize..3),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
@@ -395,6 +396,7 @@ proptest::proptest! {
                 transport = match fate {
                     0 => transport.refuses(name),
                     1 => transport.answer(ends.status(1)),
+                    2 => transport.answer(Answer::to("probe-health").on(name).status(1)),
                     _ => transport.answer(ends),
                 };
             }
@@ -405,8 +407,10 @@ proptest::proptest! {
             plan.rollout.budget = FailureBudget {
                 failed: Some(most_failed),
                 unreachable: Some(most_unreachable),
+                parked: Some(most_parked),
                 ..FailureBudget::default()
             };
+            plan.hosts.values_mut().for_each(|host| host.checks = vec![check("probe-health")]);
             for wave in &mut plan.waves {
                 wave.budget.failed = most_in_wave;
             }
@@ -414,12 +418,12 @@ proptest::proptest! {
             bench.apply(&plan).await;
 
             let mut in_flight = 0_usize;
-            // Failed and unreachable hosts of the run, and failed ones of the wave.
-            let mut counts = [0_usize; 3];
-            let mut over: Option<[usize; 3]> = None;
+            // Failed, unreachable and parked hosts of the run, and failed ones of the wave.
+            let mut counts = [0_usize; 4];
+            let mut over: Option<[usize; 4]> = None;
             for event in bench.notes.events() {
                 match event.what {
-                    Happening::WaveStarted { .. } => counts[2] = 0,
+                    Happening::WaveStarted { .. } => counts[3] = 0,
                     Happening::HostStarted { .. } => {
                         assert!(over.is_none(), "a host was begun after a budget was exceeded");
                         in_flight += 1;
@@ -429,15 +433,16 @@ proptest::proptest! {
                         in_flight -= 1;
                         match outcome {
                             HostOutcome::Unreachable => counts[1] += 1,
+                            HostOutcome::Parked => counts[2] += 1,
                             outcome if !outcome.is_good() => {
                                 counts[0] += 1;
-                                counts[2] += 1;
+                                counts[3] += 1;
                             }
                             _ => {}
                         }
-                        let limits = [most_failed, most_unreachable, most_in_wave.unwrap_or(usize::MAX)];
+                        let limits = [most_failed, most_unreachable, most_parked, most_in_wave.unwrap_or(usize::MAX)];
                         if over.is_none() && counts.iter().zip(limits).any(|(count, limit)| *count > limit) {
-                            over = Some([in_flight; 3]);
+                            over = Some([in_flight; 4]);
                         }
                         if let Some(in_flight) = over {
                             let most = limits.iter().zip(in_flight).map(|(limit, more)| limit.saturating_add(1 + more));
