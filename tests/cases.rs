@@ -68,6 +68,6 @@ fn g_14_seeds_for_development_are_refused_and_those_of_a_release_are_not() {
     let (project, mut found) = Project::load_with_home(&case, None);
     found.extend(project.lint());
     let told: Vec<_> = found.iter().map(|one| one.message.as_str()).collect();
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told.len(), 5, "{told:?}");
     assert!(told[0].contains("`priv/repo/seeds.exs` brings sample data and accounts"), "{told:?}");
 }

@@ -45,7 +45,7 @@ verb = "start"
 "#;
 
 #[test]
-fn docker_compose_1_29_is_upgraded_with_taken_back_and_restarted_as_the_newer_one_is() {
+fn t_09_docker_compose_1_29_is_upgraded_with_taken_back_and_restarted_and_a_service_that_is_down_is_found_out() {
     let Some(rig) = Rig::up() else { return };
     if !rig.host("fovea-1", &["sh", "-c", "docker-compose version --short | grep -q '^1[.]'"]).status.success() {
         eprintln!("SKIPPED: docker-compose 1.x is not installed (Debian 12: docker-compose)");
@@ -86,6 +86,17 @@ fn docker_compose_1_29_is_upgraded_with_taken_back_and_restarted_as_the_newer_on
     project.longshore(["apply", "restart", "--yes"]).run().expect_code(0);
     project.longshore(["check", "fovea-1", "--role", "old"]).run().expect_code(0);
     assert_eq!(running(), "registry:5000/fovea/model-service:0.3.1");
+    // A service that is down is no good one, however it ended, and the text of `ps` is not asked.
+    let check = || project.longshore(["check", "fovea-1", "--role", "old"]).run();
+    at("docker-compose kill 2>&1");
+    check().expect_code(1).says("/old_web_1 exited 137");
+    // Nor is one that ended well, as long as it is none that is to end.
+    at(
+        "sed -i 's|restart: unless-stopped|restart: unless-stopped\\n    command: [\"true\"]|' docker-compose.yml; docker-compose up -d --no-deps 2>&1; docker-compose stop -t 1 2>&1",
+    );
+    check().expect_code(1).says("/old_web_1 exited 0");
+    at("sed -i 's|restart: unless-stopped|restart: \"no\"|' docker-compose.yml; docker-compose up -d 2>&1; sleep 1");
+    check().expect_code(0);
     at("docker-compose down -t 1 2>&1");
     rig.says("fovea-1", &["rm", "-rf", "/srv/old"]);
 }

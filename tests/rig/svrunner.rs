@@ -68,7 +68,7 @@ fn installed(rig: &Rig) -> PathBuf {
 
 /// S-13, S-29 to S-32: what is mounted stays, is what the server sees, and whatever would change it is refused or taken back.
 #[test]
-fn s_13_s_29_s_30_s_31_s_32_a_container_keeps_its_mounts_through_an_upgrade() {
+fn s_13_s_29_s_30_s_31_s_32_s_42_a_container_keeps_its_mounts_through_an_upgrade_and_back() {
     let Some(rig) = Rig::up() else { return };
     let place = installed(&rig);
     let project = rig.project(&[]);
@@ -145,5 +145,13 @@ fn s_13_s_29_s_30_s_31_s_32_a_container_keeps_its_mounts_through_an_upgrade() {
     );
     let told = project.longshore(["history", "show", "last", "--host", HOST]).run().expect_code(0);
     told.says("The server sees the files of the host: pass").says("config: changed SVRUNNER_TAG");
+
+    // The finished upgrade goes back by its image alone: what was done since stays, in the same mounts.
+    let sql = |query: &str| rig.says(HOST, &["sqlite3", "/srv/svrunner/files/local.db", query]);
+    sql("insert into screens (name) values ('of today')");
+    let ran = project.longshore(["rollback", "last", "--yes"]).run().expect_code(0);
+    assert_eq!(container(), before, "{ran}");
+    assert_eq!(sql("select group_concat(name) from screens"), "welcome,of today", "{ran}");
+    project.longshore(["check", HOST, "--role", "svrunner"]).run().expect_code(0);
     rig.says(HOST, &["sh", "-c", "cd /srv/svrunner && docker compose down -t 1 >/dev/null 2>&1; rm -rf /srv/svrunner"]);
 }

@@ -2,6 +2,7 @@
 //! templates with names that nobody declares.
 
 mod data;
+mod development;
 mod inventory;
 mod playbook;
 mod releases;

@@ -7,7 +7,7 @@ use std::{ops::Range, path::Path};
 
 use indexmap::IndexMap;
 
-use super::Findings;
+use super::{Findings, development};
 use crate::{
     config::{
         Place,
@@ -22,17 +22,6 @@ use crate::{
 };
 
 pub(super) use missing::{Missing, missing, missing_in_checks};
-
-/// Commands that no installation in use may see, and what they do.
-const DEVELOPMENT: [(&str, &str); 7] = [
-    ("priv/repo/seeds.exs", "brings sample data and accounts"),
-    ("mix ecto.setup", "brings sample data and accounts"),
-    ("mix ecto.reset", "drops the database"),
-    ("prisma migrate reset", "drops the database"),
-    ("prisma migrate dev", "may drop the database"),
-    ("rails db:reset", "drops the database"),
-    ("rails db:setup", "brings sample data and accounts"),
-];
 
 /// Where steps stand and what their templates may use.
 #[derive(Clone, Copy)]
@@ -268,12 +257,7 @@ impl Steps<'_, '_, '_> {
 
     /// Tells commands that are made for a developer's own machine.
     fn for_production(&mut self, at: &KeyPath, action: &mut Action) {
-        let mut found = None;
-        action.kind_mut().templates(&mut |_, key, text| {
-            let one = DEVELOPMENT.into_iter().find(|(command, _)| text.contains(command));
-            found = found.take().or(one.map(|one| (key.to_owned(), one)));
-        });
-        let Some((key, (command, what))) = found else { return };
+        let Some((key, (command, what))) = development::found_in(action) else { return };
         let place = self.setting.source.place(&follow(self.setting.source, &at.key(action.name()), &key));
         let hint = "use what the release itself offers for production".to_owned();
         self.found.error(place, format!("`{command}` {what}, and is for development alone"), Some(hint));
