@@ -29,7 +29,7 @@ case $tag in
   0.3.*) sql "begin; alter table posts add topic text; insert into schema_migrations values (20260512100000); commit" ;;
 esac
 [ ! -e "$(dirname "$0")/seeds-fail" ] || { echo 'seeds do not go' >&2; exit 1; }
-sql "insert into config values ('name', 'Foglet') on conflict do nothing"
+[ -e "$(dirname "$0")/seeds-nothing" ] || sql "insert into config values ('name', 'Foglet') on conflict do nothing"
 [ ! -e "$(dirname "$0")/seeds-for-tests" ] || sql "insert into users values ('qa-bot')"
 "#;
 
@@ -346,21 +346,18 @@ fn g_01_g_05_g_06_g_07_g_08_g_09_g_15_what_must_be_there_before_is_asked_for_and
 }
 
 #[test]
-fn g_02_g_15_g_27_g_29_g_32_g_33_g_34_g_35_g_36_g_38_a_release_command_that_fails_leaves_the_machines_and_a_moved_schema_is_held()
+fn g_02_g_13_g_14_g_15_g_27_g_29_g_32_g_33_g_34_g_35_g_36_g_38_a_release_command_that_fails_leaves_the_machines_and_a_moved_schema_is_held()
  {
-    let boards = ["board-fails", "board-code", "board-data"];
+    let boards = ["board-fails", "board-code", "board-data", "board-empty"];
     let Some(foglet) = Foglet::with(&boards.map(|board| (board, Login::Good))) else { return };
     // One does not migrate at all; the others migrate, and their seeds fail after that.
     fs::write(foglet.fly.folder("board-fails").join("migrations-fail"), "").expect("written");
     fs::write(foglet.fly.folder("board-code").join("seeds-for-tests"), "").expect("written");
     fs::write(foglet.fly.folder("board-data").join("seeds-fail"), "").expect("written");
+    fs::write(foglet.fly.folder("board-empty").join("seeds-nothing"), "").expect("written");
     let ran = foglet.upgrade("0.3.0").expect_code(3);
     let outcomes = foglet.outcomes();
-    assert_eq!(
-        ["board-fails", "board-code", "board-data"].map(|board| outcomes[board].as_str()),
-        ["undone", "held", "held"],
-        "{ran}"
-    );
+    assert_eq!(boards.map(|board| outcomes[board].as_str()), ["undone", "held", "held", "held"], "{ran}");
 
     // Nothing moved: the machine was never touched, and nothing had to be deployed back.
     assert!(foglet.told("last", "board-fails").contains("release command failed - aborting deployment"));
@@ -390,6 +387,7 @@ fn g_02_g_15_g_27_g_29_g_32_g_33_g_34_g_35_g_36_g_38_a_release_command_that_fail
         assert_eq!(foglet.sql(board, "select max(version) from schema_migrations"), NEW);
     }
     assert!(foglet.told("last", "board-code").contains("for tests: qa-bot"), "{ran}");
+    assert!(foglet.told("last", "board-empty").contains("config: 0"), "{ran}");
 
     // One goes back by code alone: a person said so, and no migration is run with the old image.
     let ran = foglet.longshore(["resume", "--as", "code-rollback", "--host", "board-code"]).run();
