@@ -18,7 +18,8 @@ use crate::{
 };
 
 #[test]
-fn s_01_s_02_s_03_s_04_s_05_s_18_s_19_s_20_s_22_s_25_s_26_s_27_s_47_the_build_is_replaced_and_the_data_stays() {
+fn s_01_s_02_s_03_s_04_s_05_s_15_s_16_s_17_s_18_s_19_s_20_s_22_s_25_s_26_s_27_s_47_the_build_is_replaced_and_the_data_stays()
+ {
     let Some(product) = SvRunner::with(&[("sv-1", "{}", "")]) else { return };
     let of = |file: &str| fs::metadata(product.path("sv-1", file)).expect("there");
     let files = of("srv/shared/files").ino();
@@ -62,6 +63,19 @@ fn s_01_s_02_s_03_s_04_s_05_s_18_s_19_s_20_s_22_s_25_s_26_s_27_s_47_the_build_is
     let env = product.read("sv-1", "srv/shared/.env");
     assert_eq!(env, format!("# of this installation\nDATABASE_FILE=files/local.db\nMAIL=off\nSESSION_KEY={KEY}\n"));
     assert_eq!(of("srv/shared/.env").mode() & 0o777, 0o600);
+
+    // What was saved of the files beforehand: assets, logs and `.env`, for nobody else to read.
+    let mut copies = fs::read_dir(product.path("sv-1", "backups")).expect("there").flatten().map(|entry| entry.path());
+    let named = |path: &std::path::Path| path.file_name().expect("a name").to_string_lossy().into_owned();
+    let archive = copies
+        .find(|path| named(path).starts_with("svrunner-files-") && !named(path).ends_with(".receipt"))
+        .expect("a copy of the files");
+    assert_eq!(fs::metadata(&archive).expect("there").mode() & 0o777, 0o600);
+    let listed = Command::new("tar").arg("-tf").arg(&archive).output().expect("it runs").stdout;
+    let listed = String::from_utf8(listed).expect("text");
+    for file in ["files/assets/large.png", "files/assets/icons/one.png", "files/logs/server.log", "shared/.env"] {
+        assert!(listed.lines().any(|line| line.ends_with(file)), "no {file} in {listed}");
+    }
 
     // Everything in its order, nothing before the one before has passed.
     let state = product.longshore(["--output", "json", "history", "show", "1"]).run().expect_code(0).state();
