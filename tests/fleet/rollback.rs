@@ -117,7 +117,8 @@ fn approval(fleet: &Fleet, ran: &Ran, host: &str) -> String {
 
 #[test]
 fn g_34_g_35_g_36_each_way_on_works_from_a_held_run_over_ssh() {
-    let Some(fleet) = fleet(3, &[("web-1", "broken"), ("web-2", "broken"), ("web-3", "broken")]) else { return };
+    let broken = ["web-1", "web-2", "web-3", "web-4"].map(|host| (host, "broken"));
+    let Some(fleet) = fleet(4, &broken) else { return };
     let ran = fleet.longshore(["apply", "up", "--yes"]).run().expect_code(3);
     let ran = ran
         .says("data was changed by `Migrate`; its migrations were at 1, now 2")
@@ -125,7 +126,7 @@ fn g_34_g_35_g_36_each_way_on_works_from_a_held_run_over_ssh() {
         .says("the backup of this run: `Back up`,")
         .says("`longshore resume 0001 --as roll-forward --host HOST` goes on with the step that failed")
         .says("`longshore resume 0001 --as restore --host HOST` copies the data as it is");
-    for host in ["web-1", "web-2", "web-3"] {
+    for (host, _) in broken {
         assert_eq!(words(&fleet, host, "trace"), "migrate switch stop", "{ran}");
         assert_eq!(words(&fleet, host, "evidence"), "old new", "{ran}");
     }
@@ -155,7 +156,7 @@ fn g_34_g_35_g_36_each_way_on_works_from_a_held_run_over_ssh() {
     fs::write(&file, other).expect("written");
     fleet.longshore(restore.into_iter().chain(["--approvals", &file])).run().expect_code(6).tells("does not approve");
     let file = approval(&fleet, &ran, "web-3");
-    let ran = fleet.longshore(restore.into_iter().chain(["--approvals", &file])).run().expect_code(1);
+    let ran = fleet.longshore(restore.into_iter().chain(["--approvals", &file])).run().expect_code(3);
     let ran = ran.says("the data of the run's own backup was put back");
     assert_eq!(has(&fleet, "web-3"), ["0.3.2", "old", "mine"], "{ran}");
     assert_eq!(words(&fleet, "web-3", "copy"), "old new", "{ran}");
@@ -163,6 +164,21 @@ fn g_34_g_35_g_36_each_way_on_works_from_a_held_run_over_ssh() {
     told.says("restore of the backup of")
         .says("was approved by anna in a file of approvals")
         .says("restore was chosen by");
+
+    // The same at a terminal: the name of the host, typed by somebody who has read what would be lost.
+    let restore = ["resume", "--as", "restore", "--host", "web-4"];
+    let asked = "Type the host's name to approve this, anything else to leave it: ";
+    let held = has(&fleet, "web-4");
+    for wrong in ["web-3", "y", ""] {
+        let ran = fleet.longshore(restore).answer(&[(asked, wrong)]).expect_code(6).tells("was not approved");
+        assert_eq!(has(&fleet, "web-4"), held, "{ran}");
+        assert_eq!(words(&fleet, "web-4", "trace"), "migrate switch stop", "{ran}");
+    }
+    let ran = fleet.longshore(restore).answer(&[(asked, "web-4")]).expect_code(1);
+    let ran = ran.tells("backup: `Back up` of 20").tells("newest data on the host: new").tells("lost: everything that");
+    assert_eq!(has(&fleet, "web-4"), ["0.3.2", "old", "mine"], "{ran}");
+    assert_eq!(words(&fleet, "web-4", "copy"), "old new", "{ran}");
+    fleet.longshore(["history", "show", "1"]).run().says("web-4: restore of the backup of").says("at a terminal");
     fleet.assert_nothing_runs();
 }
 
