@@ -75,7 +75,7 @@ pub fn masked(text: &str) -> String {
         (r"\((\d+m )?\d+(\.\d+)?m?s\)", "(SPAN)"),
         (r"in \d+ ms", "in SPAN"),
         // How long a host was down, on a machine that has other things to do.
-        (r"│ \ds   │ (\d/\d green)", "│ <1s  │ $1"),
+        (r"│ (?:\ds  |\d\.\ds) │ (\d/\d green)", "│ <1s  │ $1"),
     ];
     masks.iter().fold(text.to_owned(), |text, (pattern, mask)| {
         Regex::new(pattern).unwrap().replace_all(&text, *mask).into_owned()
