@@ -34,10 +34,10 @@ impl Turn<'_> {
             return Ok((HostOutcome::Failed, Some(failure.because("nothing was taken back".to_owned()))));
         }
         if self.plan.purpose == Purpose::Rollback {
+            let (run, host) = (&self.means.run, &self.host);
             let stuck = failure.hint(format!(
-                "the host is between two versions: mend what `longshore history show --host {}` tells, then \
-                 `longshore retry --host {}` goes on with taking it back",
-                self.host, self.host
+                "the host is between two versions: mend what `longshore history show {run} --host {host}` tells, then \
+                 `longshore retry {run} --host {host}` goes on with taking it back"
             ));
             return Ok((HostOutcome::Stuck, Some(stuck)));
         }
