@@ -90,6 +90,14 @@ impl<'a> Boards<'a> {
         self.project.longshore(arguments)
     }
 
+    /// Lets boards be upgraded that were never proven to be restorable: those gates have a test of their own.
+    fn trusted(&self) {
+        for copy in ["database", "host keys"] {
+            let gate = format!("name = \"The {copy} can be put back\"\nwhen = \"upgrading\"");
+            self.project.change("roles/foglet/role.toml", &gate, &gate.replace("upgrading", "!upgrading"));
+        }
+    }
+
     fn saved(&self) {
         self.longshore(["apply", "foglet-backup", "--yes"]).run().expect_code(0);
     }
@@ -245,7 +253,7 @@ fn g_02_g_10_g_26_g_27_g_28_g_29_g_30_g_31_g_32_g_33_g_34_g_36_g_37_g_38_migrati
  {
     let Some(rig) = Rig::up() else { return };
     let boards = Boards::installed(&rig, 3);
-    boards.saved();
+    boards.trusted();
     let before = [1, 2, 3].map(|number| boards.as_it_is(number));
     boards.fault(1, &format!("migration {NEW}"));
     let ran = boards.upgrade("0.3.0");
@@ -344,7 +352,9 @@ fn g_01_g_05_g_06_g_07_g_08_g_18_g_19_g_20_g_21_g_22_g_23_g_24_g_25_g_26_g_29_a_
     let Some(rig) = Rig::up() else { return };
     let boards = Boards::installed(&rig, 4);
     boards.side_by_side();
-    boards.saved();
+    boards.trusted();
+    // Longer than a board runs that ends itself.
+    boards.project.change("playbooks/foglet-upgrade.toml", "for = \"4s\"", "for = \"8s\"");
     let all = || [1, 2, 3, 4].map(|number| boards.as_it_is(number));
     let outcomes = |ran: &Ran| {
         let state = boards.longshore(["--output", "json", "history", "show", "last"]).run().expect_code(0).state();

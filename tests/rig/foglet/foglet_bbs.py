@@ -178,7 +178,7 @@ def start():
         os.makedirs("/run/sshd", exist_ok=True)
         subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", "/run/sshd_config"])
     if "restarts" in wrong:
-        threading.Timer(2, lambda: os._exit(1)).start()
+        threading.Timer(6, lambda: os._exit(1)).start()
     http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Up).serve_forever()
 
 
