@@ -12,16 +12,22 @@ use super::{
 use crate::{
     config::{Project, documents::Playbook, suggest},
     engine,
-    model::ExitCode,
+    event::RunState,
+    ledger::{Ledger, RunRecord},
+    model::{ExitCode, RunNumber},
     plan::{self, Order, Purpose},
     report,
 };
+
+/// Runs among which the sweep before is looked for.
+const RECENT: usize = 50;
 
 /// Look at the health of hosts, without changing anything
 ///
 /// Reads each host's version and makes the checks of its profile, and of a role or playbook if named.
 /// Checks that compare with what was there before, such as mounts, volumes or a host key, compare with what the last
 /// upgrade or sweep recorded. Where nothing was recorded it is now, and such a check is `unverified` this once.
+/// Below the table stands what is otherwise than in the last sweep over the same hosts.
 /// Exit code 0 when all are green, 1 when a check is red, 4 when some hosts could not be reached.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -79,9 +85,22 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
     let text = serde_json::to_string(&*plan).expect("a plan is plain data");
     let ran = workshop.run(&text, about, |means| engine::sweep(Arc::clone(&plan), means)).await?;
     if screen.format == OutputFormat::Human {
-        screen.print(&report::sweep(&ran.state, Some(ran.number), &screen.page()))?;
+        let mut text = report::sweep(&ran.state, Some(ran.number), &screen.page());
+        if let Some((number, before)) = sweep_before(workshop.ledger(), &playbook.hosts, ran.number)? {
+            text.push_str(&report::since(&before, number, &ran.state, &screen.page()));
+        }
+        screen.print(&text)?;
     }
     Ok(ran.exit)
+}
+
+/// The last sweep over the same hosts that came to its end before this one.
+fn sweep_before(ledger: &Ledger, hosts: &str, this: RunNumber) -> Result<Option<(RunNumber, RunState)>, CliError> {
+    let is_one =
+        |run: &RunRecord| run.purpose == "check" && run.title == hosts && run.number < this && run.exit.is_some();
+    let Some(run) = ledger.runs(RECENT)?.into_iter().find(is_one) else { return Ok(None) };
+    // What another longshore wrote may be nothing that can be read here.
+    Ok(RunState::fold(&ledger.events(run.number, None)?).ok().map(|state| (run.number, state)))
 }
 
 /// The role that is meant: the one named, or the only one there is.

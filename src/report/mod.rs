@@ -19,6 +19,7 @@ mod page;
 mod paths;
 mod plan;
 mod risk;
+mod since;
 mod sweep;
 mod table;
 #[cfg(test)]
@@ -38,5 +39,6 @@ pub use live::{Feed, Feeder, Feeding, Live, Progress, feed, follow};
 pub use page::Page;
 pub use paths::release_notes;
 pub use plan::{Detail, plan};
+pub use since::since;
 pub use sweep::sweep;
 pub use table::results;

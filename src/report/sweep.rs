@@ -98,7 +98,12 @@ fn rank(host: &HostState) -> u8 {
     if is_red(host) { severity(host.outcome).max(8) } else { severity(host.outcome) }
 }
 
-/// The word for a host of a sweep. Only what every check passed is green.
+/// The word for a host of a sweep.
+pub(super) fn word(host: &HostState) -> &'static str {
+    colour(host).0
+}
+
+/// The same, with its tone. Only what every check passed is green.
 fn colour(host: &HostState) -> (&'static str, Tone) {
     if only_red(host) {
         ("red", Tone::Bad)

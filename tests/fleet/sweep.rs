@@ -86,13 +86,28 @@ fn g_25_s_33_a_sweep_compares_with_what_was_recorded_and_passes_nothing_that_it_
 #[test]
 fn a_sweep_and_the_facts_of_hosts_mark_the_version_that_most_do_not_have() {
     let Some(fleet) = Fleet::of(3) else { return };
-    let role = "about = \"A product that tells its version\"\n[version]\ncommand = \"cat {{path}}/version\"\n";
+    let role = "about = \"A product that tells its version\"\n[version]\ncommand = \"cat {{path}}/version\"\n\
+        [[check]]\nname = \"It is well\"\ncommand = \"[ ! -e {{path}}/ill ]\"\n";
     fleet.write("roles/told/role.toml", role);
     for (host, version) in [("web-01", "2.1.0"), ("web-02", "2.0.9"), ("web-03", "2.1.0")] {
         fs::write(fleet.host(host).home.join("version"), version).expect("written");
     }
     let ran = fleet.longshore(["check", "all"]).run().expect_code(0).says("not 2.1.0, which 2 hosts have");
     assert_eq!([&ran.row("web-02")[2], &ran.row("web-[01,03]")[2]], ["2.0.9 *", "2.1.0"], "{ran}");
+    assert!(!ran.out.contains("Since run"), "{ran}");
+    // What changed since is told, once.
+    fs::write(fleet.host("web-02").home.join("version"), "2.1.0").expect("written");
+    fs::write(fleet.host("web-03").home.join("version"), "2.2.0").expect("written");
+    fs::write(fleet.host("web-03").home.join("ill"), "").expect("written");
+    let ran = fleet.longshore(["check", "all"]).run().expect_code(1);
+    let ran = ran.says(
+        "Since run 0001: web-02: version 2.0.9 → 2.1.0 web-03: version 2.1.0 → 2.2.0 web-03: It is well: pass → fail",
+    );
+    assert!(!ran.out.contains("web-01: "), "{ran}");
+    let ran = fleet.longshore(["check", "all"]).run().expect_code(1);
+    assert!(!ran.out.contains("Since run"), "{ran}");
+    fs::write(fleet.host("web-02").home.join("version"), "2.0.9").expect("written");
+    fs::write(fleet.host("web-03").home.join("version"), "2.1.0").expect("written");
     let ran = fleet.longshore(["hosts", "all", "--facts"]).run().expect_code(0).says("not what most hosts have");
     assert_eq!([&ran.row("web-02")[1], &ran.row("web-[01,03]")[1]], ["2.0.9 *", "2.1.0"], "{ran}");
 }
