@@ -6,7 +6,7 @@ use crate::rig::{Install, Rig};
 #[test]
 fn b_16_b_17_b_21_b_22_b_23_the_database_of_another_day_is_put_back_with_the_product_down() {
     const HOSTS: [Install; 1] = [("fovea-1", "0.3.1", "cpu")];
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     let good = rig.data("fovea-1", "label");
@@ -46,7 +46,7 @@ fn b_16_b_17_b_21_b_22_b_23_the_database_of_another_day_is_put_back_with_the_pro
 #[test]
 fn b_02_b_03_b_31_b_33_b_34_b_35_b_36_b_37_fovea_is_rebuilt_on_an_empty_host_and_taken_down_again() {
     const HOSTS: [Install; 2] = [("fovea-1", "0.4.0", "cpu"), ("fovea-3", "0.3.1", "cpu")];
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1", "fovea-3"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     let before = rig.data("fovea-1", "type_name");

@@ -18,7 +18,7 @@ fn f_11_a_patch_that_answers_with_the_old_version_is_taken_back() {
 #[track_caller]
 fn taken_back(bad: &str) {
     const HOSTS: [Install; 2] = [("fovea-1", "0.4.0", "cpu"), ("fovea-2", "0.4.0", "gpu")];
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1", "fovea-2"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     project.change("playbooks/fovea-upgrade.toml", "hosts = 2, represent", "hosts = 1, represent");
@@ -46,7 +46,7 @@ fn taken_back(bad: &str) {
 /// F-07: nobody said that it migrates; the image does.
 #[test]
 fn f_07_a_patch_that_secretly_migrates_is_stopped_before_anything_changes() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-3"]) else { return };
     let hosts = [("fovea-3", "0.3.1", "cpu")];
     rig.installed(&hosts);
     let project = rig.project(&hosts);
@@ -78,7 +78,7 @@ fn f_07_a_patch_that_secretly_migrates_is_stopped_before_anything_changes() {
 #[test]
 fn f_22_f_23_f_30_f_31_f_32_a_migration_that_fails_half_way_holds_and_the_run_s_own_backup_brings_the_data_back() {
     const HOSTS: [Install; 2] = [("fovea-3", "0.4.0", "cpu"), ("fovea-4", "0.4.0", "gpu")];
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-3", "fovea-4"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     project.change(
@@ -122,7 +122,7 @@ fn f_22_f_23_f_30_f_31_f_32_a_migration_that_fails_half_way_holds_and_the_run_s_
 #[test]
 fn f_24_f_25_a_seed_that_fails_holds_the_host_and_may_run_as_often_as_one_likes() {
     const HOSTS: [Install; 1] = [("fovea-3", "0.3.1", "cpu")];
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-3"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     let before = rig.data("fovea-3", "label");

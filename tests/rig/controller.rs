@@ -32,7 +32,7 @@ fn f_46_the_project_of_the_rig_works_at_once() {
 #[test]
 fn f_22_a_controller_killed_during_the_migration_goes_on_where_it_was() {
     const HOSTS: [Install; 2] = [("fovea-1", "0.3.0", "cpu"), ("fovea-4", "0.3.1", "gpu")];
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1", "fovea-4"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     let before = HOSTS.map(|(host, ..)| rig.data(host, "label"));
@@ -58,7 +58,7 @@ fn f_22_a_controller_killed_during_the_migration_goes_on_where_it_was() {
 /// A host is like any other: it can lose its power and its cable.
 #[test]
 fn a_host_comes_back_with_its_product_after_a_power_cut() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-3"]) else { return };
     let hosts = [("fovea-3", "0.3.1", "cpu")];
     rig.installed(&hosts);
     let project = rig.project(&hosts);

@@ -9,7 +9,7 @@ const HOSTS: [Install; 1] = [("fovea-1", "0.3.0", "cpu")];
 /// F-20: the gate tells the name, before anything is fetched.
 #[test]
 fn f_20_a_missing_variable_blocks_before_pull() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     project.inventory(&HOSTS, "claims-signing-key = \"\"");
@@ -39,7 +39,7 @@ fn f_20_a_missing_variable_blocks_before_pull() {
 /// F-08: Compose reads the user's environment before `.env`.
 #[test]
 fn f_08_a_variable_of_the_user_that_wins_over_the_file_is_found_out() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     let settings = rig.shell("fovea-1", "cat .env");
@@ -61,7 +61,7 @@ fn f_08_a_variable_of_the_user_that_wins_over_the_file_is_found_out() {
 /// A host with the overlay of the demo has it in everything that is asked of Compose, and its models take their time.
 #[test]
 fn f_40_f_45_an_overlay_is_in_every_command_and_a_slow_first_answer_is_waited_for() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     project.inventory(&HOSTS, "compose-files = [\"docker-compose.yml\", \"docker-compose.demo.yml\"]");
@@ -98,7 +98,7 @@ fn f_40_f_45_an_overlay_is_in_every_command_and_a_slow_first_answer_is_waited_fo
 /// F-29: who has no password of an administrator is asked, and no answer is no yes.
 #[test]
 fn f_29_a_panel_that_nobody_looked_at_is_unverified_until_somebody_did() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     project.inventory(&HOSTS, "admin-password = \"\"");
@@ -120,7 +120,7 @@ fn f_29_a_panel_that_nobody_looked_at_is_unverified_until_somebody_did() {
 /// F-09: what cannot be pulled leaves what runs alone.
 #[test]
 fn f_09_a_tag_that_is_missing_or_a_registry_that_is_away_leaves_what_runs_alone() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     let (data, containers) = (rig.data("fovea-1", "label"), rig.containers("fovea-1"));

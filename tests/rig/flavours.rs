@@ -9,7 +9,7 @@ use crate::{
 #[test]
 fn f_37_f_39_a_switch_of_flavours_leaves_one_that_answers_and_the_backend_as_it_was() {
     const GPU: [Install; 1] = [("fovea-3", "0.3.1", "gpu")];
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-3"]) else { return };
     rig.installed(&[("fovea-3", "0.3.1", "cpu")]);
     // The operator says that the host is of the other kind now, and has put the card in.
     let driver = "printf '#!/bin/sh\\necho GPU 0\\n' >/usr/local/bin/nvidia-smi; chmod 0755 /usr/local/bin/nvidia-smi";
@@ -48,7 +48,7 @@ fn f_37_f_39_a_switch_of_flavours_leaves_one_that_answers_and_the_backend_as_it_
 #[test]
 fn f_38_a_profile_for_the_gpu_needs_one_and_a_gpu_that_is_not_used_is_told() {
     const HOSTS: [Install; 2] = [("fovea-1", "0.3.0", "cpu"), ("fovea-2", "0.3.0", "gpu")];
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1", "fovea-2"]) else { return };
     rig.installed(&HOSTS);
     let project = rig.project(&HOSTS);
     let containers = HOSTS.map(|(host, ..)| rig.containers(host));

@@ -1,12 +1,12 @@
 //! The rig as the tests see it: its hosts, what is installed there, and projects that know them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::{Mutex, MutexGuard},
+    sync::{Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,25 +17,48 @@ use crate::command::{Longshore, Ran, flat};
 /// Longest that one call of longshore may take: hosts share two cores.
 const LIMIT: Duration = Duration::from_secs(300);
 
-static TURN: Mutex<()> = Mutex::new(());
+/// The hosts that a test has, and who waits for one of them.
+static TAKEN: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+static GIVEN_BACK: Condvar = Condvar::new();
 
-/// The rig, for one test at a time.
+const HOSTS: [&str; 4] = ["fovea-1", "fovea-2", "fovea-3", "fovea-4"];
+
+/// The rig, with hosts of it that no other test has meanwhile.
 pub struct Rig {
     folder: PathBuf,
-    _turn: MutexGuard<'static, ()>,
+    hosts: Vec<&'static str>,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // A test that failed has nothing to say to the next one.
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.retain(|host| !self.hosts.contains(host));
+        GIVEN_BACK.notify_all();
+    }
 }
 
 /// An install: host, version, flavour of the model service.
 pub type Install = (&'static str, &'static str, &'static str);
 
 impl Rig {
-    /// Waits for its turn; `None` where no rig is up.
+    /// The whole rig; waits until no test has any of it. `None` where no rig is up.
     pub fn up() -> Option<Self> {
+        Self::with(&HOSTS)
+    }
+
+    /// These hosts of it; waits until no other test has one of them. `None` where no rig is up.
+    pub fn with(hosts: &[&'static str]) -> Option<Self> {
         let folder = std::env::var_os("LONGSHORE_RIG").map_or_else(|| source().join("target/rig"), PathBuf::from);
-        // A test that failed has nothing to say to the next one.
-        let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let rig = Self { folder, _turn: turn };
-        if rig.folder.join("fleet/known_hosts").exists() && rig.host("fovea-1", &["true"]).status.success() {
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        // All at once: whoever waits has none that another waits for.
+        let wanted = |taken: &mut BTreeSet<&str>| hosts.iter().any(|host| taken.contains(host));
+        let mut taken = GIVEN_BACK.wait_while(taken, wanted).unwrap_or_else(PoisonError::into_inner);
+        taken.extend(hosts);
+        drop(taken);
+        let rig = Self { folder, hosts: hosts.to_vec() };
+        let is_up = |host| rig.host(host, &["true"]).status.success();
+        if rig.folder.join("fleet/known_hosts").exists() && hosts.iter().all(|host| is_up(host)) {
             return Some(rig);
         }
         eprintln!("SKIPPED: no rig is up (tests/rig/up, as root)");

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::rig::{Install, Project, Rig, source};
 
-const HOST: &str = "fovea-1";
+const HOST: &str = "fovea-2";
 
 /// An install of Tessallite; taken away when dropped.
 struct Maps<'a> {
@@ -98,7 +98,7 @@ impl<'a> Maps<'a> {
 /// There, proven, and back again with the data: T-02, T-04, T-06 to T-09, T-11, T-12, T-21, T-22, T-25.
 #[test]
 fn t_04_t_06_t_07_t_08_t_09_t_11_t_12_t_21_t_22_t_25_compose_goes_there_in_order_and_back_with_its_data() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&[HOST]) else { return };
     let maps = Maps::installed(&rig, "1.3.0");
     let (tiles, old) = (maps.tiles(), maps.image("1.3.0"));
     assert_eq!(tiles, "a1 a1 b2");
@@ -146,7 +146,7 @@ fn t_04_t_06_t_07_t_08_t_09_t_11_t_12_t_21_t_22_t_25_compose_goes_there_in_order
 
 #[test]
 fn t_09_t_10_a_service_that_exits_fails_the_host_with_its_last_lines_and_the_host_goes_back() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&[HOST]) else { return };
     let maps = Maps::installed(&rig, "1.4.0");
     let (tiles, before) = (maps.tiles(), maps.image("1.4.0"));
     let ran = maps.upgrade("1.4.1");
@@ -167,7 +167,7 @@ fn t_09_t_10_a_service_that_exits_fails_the_host_with_its_last_lines_and_the_hos
 
 #[test]
 fn t_20_t_22_t_03_a_release_that_migrates_and_is_not_well_is_held_and_the_run_s_own_copy_brings_it_back() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&[HOST]) else { return };
     let maps = Maps::installed(&rig, "1.4.0");
     let before = maps.sql("select string_agg(name || zoom || layer, ' ' order by name, zoom) from tiles");
     let ran = maps.upgrade("1.5.0").expect_code(3);
@@ -194,7 +194,7 @@ fn t_20_t_22_t_03_a_release_that_migrates_and_is_not_well_is_held_and_the_run_s_
 
 #[test]
 fn t_05_t_04_a_copy_inside_of_a_container_s_data_or_one_that_a_terminal_changed_stops_all_that_follows() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&[HOST]) else { return };
     let maps = Maps::installed(&rig, "1.3.0");
     let (running, tiles) = (maps.running(), maps.tiles());
     let volume = maps.shell("docker volume inspect -f '{{.Mountpoint}}' tessallite_data");

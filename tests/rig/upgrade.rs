@@ -131,7 +131,7 @@ fn f_15_f_19_f_21_f_22_f_26_f_27_f_28_f_29_f_35_f_36_f_41_f_42_a_minor_goes_over
 /// The tag stands in the compose file itself here. And a finished patch goes back to the very image that ran.
 #[test]
 fn f_04_f_08_f_11_a_patch_changes_the_tag_alone_and_goes_back_to_the_image_of_before() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1"]) else { return };
     let hosts = [("fovea-1", "0.3.0", "cpu")];
     rig.installed(&hosts);
     let project = rig.project(&hosts);
@@ -167,7 +167,7 @@ fn f_04_f_08_f_11_a_patch_changes_the_tag_alone_and_goes_back_to_the_image_of_be
 /// F-10: slow is not broken.
 #[test]
 fn f_10_a_release_that_is_slow_to_start_is_waited_for() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-2"]) else { return };
     let hosts = [("fovea-2", "0.4.0", "gpu")];
     rig.installed(&hosts);
     let project = rig.project(&hosts);
@@ -182,7 +182,7 @@ fn f_10_a_release_that_is_slow_to_start_is_waited_for() {
 /// and steps are those of an upgrade.
 #[test]
 fn f_43_f_44_f_47_a_minor_is_deployed_from_source_while_the_registry_is_away() {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&["fovea-1"]) else { return };
     let hosts = [("fovea-1", "0.3.0", "cpu")];
     rig.installed(&hosts);
     let project = rig.project(&hosts);
