@@ -170,7 +170,7 @@ impl<'a> Boards<'a> {
 #[test]
 fn g_03_g_04_g_05_g_09_g_10_g_11_g_12_g_13_g_16_g_17_g_27_a_board_goes_there_by_a_container_of_the_new_image_and_back_with_its_data()
  {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&HOSTS[..1]) else { return };
     let boards = Boards::installed(&rig, 1);
     let (before, data, key) = (boards.as_it_is(1), boards.data(1), boards.key(1));
     let unread = boards.longshore(["apply", "foglet-upgrade", "--to", "0.3.0", "--yes"]).run();
@@ -251,7 +251,7 @@ fn g_03_g_04_g_05_g_09_g_10_g_11_g_12_g_13_g_16_g_17_g_27_a_board_goes_there_by_
 #[test]
 fn g_02_g_10_g_26_g_27_g_28_g_29_g_30_g_31_g_32_g_33_g_34_g_36_g_37_g_38_migrations_that_fail_stop_the_rest_and_each_way_on_from_a_hold_is_gone()
  {
-    let Some(rig) = Rig::up() else { return };
+    let Some(rig) = Rig::with(&HOSTS[..3]) else { return };
     let boards = Boards::installed(&rig, 3);
     boards.trusted();
     let before = [1, 2, 3].map(|number| boards.as_it_is(number));
