@@ -178,7 +178,7 @@ impl CommandCheck {
             let is_open = matches!(ended.status, Status::Exited(code) if self.inconclusive.contains(&code));
             let verdict = if is_open { Verdict::Inconclusive } else { Verdict::Fail };
             let said = if ended.err.total > 0 { ended.err.bytes() } else { ended.out.bytes() };
-            let said = match clean_line(&said, 100) {
+            let said = match clean_line(&said, SAID) {
                 said if said.is_empty() => said,
                 said => format!(": {said}"),
             };
@@ -195,6 +195,9 @@ impl CommandCheck {
         }
     }
 }
+
+/// How many characters a failed check tells of what its command said.
+const SAID: usize = 300;
 
 /// How much of the output is judged.
 const OUTPUT: usize = 2 * 1024 * 1024;
