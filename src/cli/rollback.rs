@@ -17,10 +17,10 @@ use super::{
 };
 use crate::{
     engine::{self, Finished, Means, Mode, NotBack, Windows},
-    event::RunState,
+    event::{HostState, RunState},
     ledger::{Ledger, RunRecord},
     model::{ExitCode, HostName, HostOutcome, RunId},
-    plan::{Plan, Purpose},
+    plan::{Plan, Purpose, Shape},
     report::{self, Detail, words},
 };
 
@@ -206,7 +206,23 @@ fn named(words: &[String], of: &Plan, global: &Global, screen: &Screen) -> Resul
 
 /// The runs after the one that is taken back, as far as they changed hosts.
 struct Later {
-    runs: Vec<(RunRecord, RunState)>,
+    runs: Vec<LaterRun>,
+}
+
+struct LaterRun {
+    record: RunRecord,
+    state: RunState,
+    /// What going back meant for each host, where the run itself took one back.
+    shapes: BTreeMap<HostName, Shape>,
+}
+
+impl LaterRun {
+    /// Whether it took back all that the run `of` did to a host.
+    fn took_back(&self, of: &RunId, host: &HostName) -> bool {
+        let outcome = self.state.hosts.get(host).and_then(|known| known.outcome.as_ref());
+        self.state.rolls_back.as_ref() == Some(of)
+            && matches!(outcome, Some(HostOutcome::Done | HostOutcome::Unchanged))
+    }
 }
 
 impl Later {
@@ -217,33 +233,60 @@ impl Later {
         for run in later {
             let events = ledger.events(run.number, None)?;
             let state = RunState::fold(&events).map_err(|error| CliError::usage(error.to_string()))?;
-            runs.push((run, state));
+            let mut shapes = BTreeMap::new();
+            if state.rolls_back.is_some() {
+                // Of a plan of another longshore no shape is known: what it took back counts as code alone.
+                let plan = serde_json::from_str::<Plan>(&ledger.plan(run.number)?);
+                let hosts = plan.into_iter().flat_map(|plan| plan.hosts);
+                shapes = hosts.filter_map(|(host, of)| Some((host, of.rollback?.shape))).collect();
+            }
+            runs.push(LaterRun { record: run, state, shapes });
         }
         Ok(Self { runs })
     }
 
     /// Says why what the run did to a host cannot be taken back any more, or not again.
     fn why_not(&self, host: &HostName, record: &RunRecord) -> Option<String> {
-        let of: &RunId = &record.id;
-        self.runs.iter().find_map(|(run, state)| {
-            let known = state.hosts.get(host)?;
-            let number = run.number;
-            if state.rolls_back.as_ref() != Some(of) {
-                return engine::changed_by(known).then(|| {
-                    format!(
-                        "run {number} changed it since: take that back first, with `longshore rollback {number} {host}`"
-                    )
-                });
+        self.runs.iter().find_map(|run| {
+            let known = run.state.hosts.get(host)?;
+            let number = run.record.number;
+            match &run.state.rolls_back {
+                None => self.upgraded_since(host, run, known),
+                Some(of) if *of == record.id => match known.outcome {
+                    Some(HostOutcome::Done | HostOutcome::Unchanged) => {
+                        Some(format!("it was taken back already, by run {number}"))
+                    }
+                    _ if engine::changed_by(known) || run.record.running => Some(format!(
+                        "run {number} began to take it back: `longshore retry {number} --host {host}` goes on"
+                    )),
+                    _ => None,
+                },
+                // Judged with the run that it took back.
+                Some(of) if run.took_back(of, host) && self.runs.iter().any(|run| run.record.id == *of) => None,
+                Some(_) => engine::changed_by(known).then(|| {
+                    format!("run {number} is taking a later run back: `longshore retry {number} --host {host}` goes on")
+                }),
             }
-            match known.outcome {
-                Some(HostOutcome::Done | HostOutcome::Unchanged) => {
-                    Some(format!("it was taken back already, by run {number}"))
-                }
-                _ if engine::changed_by(known) || run.running => Some(format!(
-                    "run {number} began to take it back: `longshore retry {number} --host {host}` goes on"
-                )),
-                _ => None,
-            }
+        })
+    }
+
+    /// Says why a later upgrade of the host is in the way.
+    fn upgraded_since(&self, host: &HostName, upgrade: &LaterRun, known: &HostState) -> Option<String> {
+        if !engine::changed_by(known) {
+            return None;
+        }
+        let number = upgrade.record.number;
+        let Some(back) = self.runs.iter().find(|run| run.took_back(&upgrade.record.id, host)) else {
+            return Some(format!(
+                "run {number} changed it since: take that back first, with `longshore rollback {number} {host}`"
+            ));
+        };
+        let brought_back = matches!(back.shapes.get(host), Some(Shape::Data | Shape::Schema));
+        (engine::leaves_data_new(known) && !brought_back).then(|| {
+            format!(
+                "run {number} changed its data since, and run {} took back the code alone: what is older may not read it",
+                back.record.number
+            )
         })
     }
 }

@@ -27,5 +27,5 @@ pub use changelog::{Changelog, Entry as ChangelogEntry};
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use project::{Project, RoleFolder};
 pub use resolve::{ResolvedHost, ResolvedJump, Variables};
-pub use select::{SelectError, matches_glob};
+pub use select::{SelectError, matches_glob, unfold};
 pub use source::{KeyPath, Source};

@@ -28,9 +28,10 @@ impl SelectError {
         match self {
             Self::Nothing => Some("name hosts, groups or tags, or the whole fleet: `all`".to_owned()),
             Self::NoBeginning { selector, .. } => Some(format!("begin with the whole fleet: `all:{selector}`")),
-            Self::Syntax { .. } => {
-                Some("write names, globs, `tag=NAME` or `profile=NAME`, joined by `:`, `:&` or `:!`".to_owned())
-            }
+            Self::Syntax { .. } => Some(
+                "write names, globs, ranges (`web-[1-3,7]`), `tag=NAME` or `profile=NAME`, joined by `:`, `:&` or `:!`"
+                    .to_owned(),
+            ),
             Self::Unknown { suggestion, .. } => {
                 Some(suggestion.clone().unwrap_or_else(|| "`longshore hosts` lists hosts, groups and tags".to_owned()))
             }
@@ -107,7 +108,12 @@ pub(super) fn select(project: &Project, selector: &str) -> Result<Vec<HostName>,
 fn terms(selector: &str) -> Result<Vec<Term<'_>>, SelectError> {
     let mut terms = Vec::new();
     let mut start = 0;
-    for piece in selector.split_inclusive([':', ',']) {
+    let mut in_brackets = false;
+    let separates = |c: char| {
+        in_brackets = (in_brackets || c == '[') && c != ']';
+        c == ':' || c == ',' && !in_brackets
+    };
+    for piece in selector.split_inclusive(separates) {
         let raw = piece.strip_suffix([':', ',']).unwrap_or(piece);
         let text = raw.trim();
         let at = start + (raw.len() - raw.trim_start().len());
@@ -125,7 +131,12 @@ fn terms(selector: &str) -> Result<Vec<Term<'_>>, SelectError> {
         }
         let plain = name.split_once('=').map_or(name, |(_, value)| value);
         let plausible = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '*' | '?');
-        if plain.is_empty() || !plain.chars().all(plausible) || plain.starts_with('-') {
+        let names = unfold(plain);
+        if !names.iter().flatten().all(|name| name.chars().all(plausible))
+            || plain.starts_with('-')
+            || plain.is_empty()
+            || names.is_none()
+        {
             let term = if text.is_empty() { piece.to_owned() } else { text.to_owned() };
             let range = if text.is_empty() { whole } else { range };
             return Err(SelectError::Syntax { term, range });
@@ -140,6 +151,13 @@ fn terms(selector: &str) -> Result<Vec<Term<'_>>, SelectError> {
 
 fn term_hosts(project: &Project, term: &Term<'_>) -> Result<HashSet<HostName>, SelectError> {
     let hosts = &project.inventory.hosts;
+    if term.text.contains('[') {
+        let mut found = HashSet::new();
+        for name in unfold(term.text).unwrap_or_default() {
+            found.extend(term_hosts(project, &Term { join: term.join, text: &name, range: term.range.clone() })?);
+        }
+        return Ok(found);
+    }
     let unknown = |what, name: &str, suggestion| SelectError::Unknown {
         what,
         name: name.to_owned(),
@@ -215,6 +233,36 @@ fn term_hosts(project: &Project, term: &Term<'_>) -> Result<HashSet<HostName>, S
     }
     Ok(found)
 }
+
+/// Returns the names that one with a list of numbers stands for, as tables print them: `web-[1-3,7]`, `db-[01-12]`.
+///
+/// A name without brackets is itself. `None` where what is in the brackets is no such list, or stands for more than
+/// 10,000 names.
+pub fn unfold(text: &str) -> Option<Vec<String>> {
+    let Some((prefix, rest)) = text.split_once('[') else {
+        return (!text.contains(']')).then(|| vec![text.to_owned()]);
+    };
+    let (list, suffix) = rest.split_once(']')?;
+    let suffixes = unfold(suffix)?;
+    let mut names = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?;
+        let (from, to) = (number(first)?, number(last)?);
+        let many = usize::try_from(to.checked_sub(from)?).ok()?.checked_add(1)?.checked_mul(suffixes.len())?;
+        if names.len().checked_add(many)? > MOST_NAMES {
+            return None;
+        }
+        let width = if first.starts_with('0') { first.len() } else { 0 };
+        for number in from..=to {
+            names.extend(suffixes.iter().map(|suffix| format!("{prefix}{number:0width$}{suffix}")));
+        }
+    }
+    Some(names)
+}
+
+/// What a list of numbers may stand for.
+const MOST_NAMES: usize = 10_000;
 
 fn key_word(key: &str) -> &'static str {
     if key == "group" { "group" } else { "host" }

@@ -52,7 +52,7 @@ pub use host::{Backup, backup_of};
 pub use manifest::{Manifest, ManifestError};
 use memory::Memory;
 pub use recover::{Remembered, recall, record, survey};
-pub use rollback::{Finished, NotBack, changed_by, rollback};
+pub use rollback::{Finished, NotBack, changed_by, leaves_data_new, rollback};
 use rollout::{Past, Rollout};
 pub use sweep::sweep;
 pub use unlock::unlock;

@@ -204,12 +204,9 @@ fn shape(of: &HostPlan, state: &HostState) -> Result<Back, String> {
     if let Some(last) = changed.iter().find(|step| step.effect == Effect::Irreversible) {
         return Err(format!("`{}` cannot be taken back at all", last.name));
     }
-    let head = |fact: &str| state.facts.get(fact).filter(|head| *head != "unknown");
     let reason = if changed.is_empty() {
         Some("no data was changed".to_owned())
-    } else if let (Some(before), Some(after)) = (head("migration-before"), head("migration"))
-        && before == after
-    {
+    } else if let Some(after) = unmoved(state) {
         Some(format!("its migrations did not move: {after}; data stays as {names} left it"))
     } else if changed.iter().all(|step| step.backward_compatible) {
         Some(format!("the release is marked `backward-compatible`; data stays as {names} left it"))
@@ -236,6 +233,23 @@ fn shape(of: &HostPlan, state: &HostState) -> Result<Back, String> {
         Shape::Data,
         format!("data was changed by {names}; the backup is of {:.0}, by `{}`{first}", backup.ended, backup.step),
     )
+}
+
+/// The head of the host's migrations, where the run is known not to have moved it.
+fn unmoved(state: &HostState) -> Option<&str> {
+    let head = |fact: &str| state.facts.get(fact).map(String::as_str).filter(|head| *head != "unknown");
+    head("migration").filter(|after| head("migration-before") == Some(*after))
+}
+
+/// Whether data is, for all that is known, not as releases of before the run expect it, unless it was brought back.
+pub fn leaves_data_new(state: &HostState) -> bool {
+    let changed = |step: &StepState| {
+        step.part.is_main()
+            && step.undo != UndoState::Undone
+            && step.effect.is_none_or(Effect::passes_no_return)
+            && !matches!(step.outcome, Some(StepOutcome::Unchanged | StepOutcome::Skipped { .. }))
+    };
+    unmoved(state).is_none() && state.steps.values().any(changed)
 }
 
 /// Adds what takes one step of the run back.

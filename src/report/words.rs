@@ -158,6 +158,7 @@ fn split(name: &str) -> Option<(&str, &str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::unfold;
 
     #[test]
     fn hosts_are_folded_into_ranges() {
@@ -174,6 +175,14 @@ mod tests {
         ];
         for (names, expected) in table {
             assert_eq!(ranges(names.iter().copied()).join(" "), *expected);
+            // A selector takes what a table prints.
+            let mut unfolded: Vec<_> =
+                ranges(names.iter().copied()).iter().filter_map(|range| unfold(range)).flatten().collect();
+            let mut names: Vec<_> = names.to_vec();
+            unfolded.sort();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(unfolded, names);
         }
     }
 

@@ -41,7 +41,7 @@ file = { to = "{{path}}/app.conf", content = "version = {{wanted}}\n", mode = "0
 name = "Migrate"
 effect = "data"
 requires = [{ receipt = "Back up", younger-than = "1h" }]
-command = { run = "echo migrate >>trace; [ -e nothing-to-migrate ] || { echo new >>data; echo 2 >head; }", dir = "{{path}}" }
+command = { run = "echo migrate >>trace; [ -e nothing-to-migrate ] || { echo new >>data; echo {{release.migration}} >head; }", dir = "{{path}}" }
 
 [[upgrade]]
 name = "Switch"
@@ -232,11 +232,17 @@ fn f_30_g_27_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host(
     // A later run changed the third: what the first did to it cannot be taken back any more.
     fleet.write(
         "playbooks/touch.toml",
-        "hosts = \"web-3\"\n[[steps]]\ncommand = { run = \"echo more >>other\", dir = \"{{path}}\" }\n",
+        "hosts = \"web-3\"\n[[steps]]\ncommand = { run = \"echo more >>other\", dir = \"{{path}}\" }\nundo = { command = { run = \"rm other\", dir = \"{{path}}\" } }\n",
     );
     fleet.longshore(["apply", "touch", "--yes"]).run().expect_code(0);
     let ran = fleet.longshore(["rollback", "1", "web-3", "--yes"]).run().expect_code(6);
     ran.tells("web-3: run 0005 changed it since");
+    // Unless that was taken back itself: then it stands where the first left it.
+    fleet.longshore(["rollback", "5", "web-3", "--yes"]).run().expect_code(0);
+    let ran = fleet.longshore(["rollback", "1", "web-3", "--yes"]).run().expect_code(6);
+    let file = approval(&fleet, &ran, "web-3");
+    let ran = fleet.longshore(["rollback", "1", "web-3", "--yes", "--approvals", &file]).run().expect_code(0);
+    assert_eq!(has(&fleet, "web-3"), ["0.3.2", "old", "mine"], "{ran}");
 
     // It is a run of its own, and says of which.
     let told = fleet.longshore(["--output", "json", "history", "show", "3"]).run().expect_code(0);
@@ -244,6 +250,25 @@ fn f_30_g_27_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host(
     assert_eq!(state.purpose, "rollback");
     assert!(state.rolls_back.is_some());
     fleet.assert_nothing_runs();
+}
+
+#[test]
+fn g_29_a_later_upgrade_that_was_taken_back_by_code_alone_keeps_an_earlier_one_from_going_back() {
+    let Some(fleet) = fleet(1, &[]) else { return };
+    fleet.longshore(["apply", "up", "--yes"]).run().expect_code(0);
+    let newer = "[[release]]\nversion = \"0.5.0\"\nmigration = \"3\"\nbackward-compatible = true\n";
+    fleet.write("roles/app/releases.toml", &format!("{RELEASES}{newer}"));
+    fleet.write("playbooks/up.toml", &PLAYBOOK.replace("0.4.0", "0.5.0"));
+    fleet.longshore(["apply", "up", "--yes"]).run().expect_code(0);
+    fleet
+        .longshore(["rollback", "1", "--yes"])
+        .run()
+        .expect_code(6)
+        .tells("web-1: run 0002 changed it since: take that");
+    fleet.longshore(["rollback", "2", "--yes"]).run().expect_code(0);
+    assert_eq!((words(&fleet, "web-1", "version"), words(&fleet, "web-1", "head")), ("0.4.0".into(), "3".into()));
+    let ran = fleet.longshore(["rollback", "1", "--yes"]).run().expect_code(6);
+    ran.tells("web-1: run 0002 changed its data since, and run 0003 took back the code alone");
 }
 
 #[test]

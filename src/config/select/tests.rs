@@ -65,6 +65,10 @@ fn selectors_add_restrict_and_take_away() {
         ("both", "h5 both"),
         ("host=both", "both"),
         ("group=both", "h5"),
+        ("h[1-3]", "h1 h2 h3"),
+        ("h[0-2,6],both", "h0 h1 h2 h5 h6 both"),
+        ("all:!h[2-6]", "h0 h1 both"),
+        ("host=h[4,5]:&middle", "h4"),
         ("all : !low", "h3 h4 h5 h6 both"),
     ];
     for (selector, hosts) in table {
@@ -89,6 +93,14 @@ fn a_selector_that_selects_nothing_usable_says_what_to_write() {
         ("low::middle", "not a part of a selector", "joined by"),
         ("*: :é", "not a part of a selector", "joined by"),
         ("low;rm", "not a part of a selector", "joined by"),
+        ("h[1-9]", "there is no host or group `h7`", "did you mean"),
+        ("h[1-", "not a part of a selector", "web-[1-3,7]"),
+        ("h[3-1]", "not a part of a selector", "web-[1-3,7]"),
+        ("h[a]:h1", "not a part of a selector", "web-[1-3,7]"),
+        ("h[]", "not a part of a selector", "web-[1-3,7]"),
+        ("h1]", "not a part of a selector", "web-[1-3,7]"),
+        ("h[0-9999999999999]", "not a part of a selector", "web-[1-3,7]"),
+        ("h[1-200][1-200]", "not a part of a selector", "web-[1-3,7]"),
         ("-rf", "not a part of a selector", "joined by"),
     ];
     let project = project();
@@ -140,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_a_selector_panic(text in "[ahlo=:&!,*? é-]{0,20}") {
+    fn no_text_makes_a_selector_panic(text in "[ahlo=:&!,*? é\\[\\]019-]{0,20}") {
         if let Err(error) = project().select(&text) && let Some(range) = error.range() {
             prop_assert!(text.get(range).is_some());
         }
