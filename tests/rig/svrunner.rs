@@ -68,7 +68,7 @@ fn installed(rig: &Rig) -> PathBuf {
 
 /// S-13, S-29 to S-32: what is mounted stays, is what the server sees, and whatever would change it is refused or taken back.
 #[test]
-fn s_13_s_29_s_30_s_31_s_32_s_42_a_container_keeps_its_mounts_through_an_upgrade_and_back() {
+fn s_13_s_29_s_30_s_31_s_32_s_42_s_47_a_container_keeps_its_mounts_through_an_upgrade_and_back() {
     let Some(rig) = Rig::with(&[HOST]) else { return };
     let place = installed(&rig);
     let project = rig.project(&[]);
@@ -144,7 +144,7 @@ fn s_13_s_29_s_30_s_31_s_32_s_42_a_container_keeps_its_mounts_through_an_upgrade
         "{ran}"
     );
     let told = project.longshore(["history", "show", "last", "--host", HOST]).run().expect_code(0);
-    told.says("The server sees the files of the host: pass").says("config: changed SVRUNNER_TAG");
+    told.says("The server sees the files of the host: pass").says("config: changed SVRUNNER_TAG").says("compose: nothing was recorded before");
 
     // The finished upgrade goes back by its image alone: what was done since stays, in the same mounts.
     let sql = |query: &str| rig.says(HOST, &["sqlite3", "/srv/svrunner/files/local.db", query]);
@@ -153,5 +153,13 @@ fn s_13_s_29_s_30_s_31_s_32_s_42_a_container_keeps_its_mounts_through_an_upgrade
     assert_eq!(container(), before, "{ran}");
     assert_eq!(sql("select group_concat(name) from screens"), "welcome,of today", "{ran}");
     project.longshore(["check", HOST, "--role", "svrunner"]).run().expect_code(0);
+
+    // What an operator changed in the compose file for it is recorded by name, and not by value.
+    fs::write(place.join("docker-compose.yml"), format!("{COMPOSE}    environment: {{ GREETING: good-day-9c2f }}\n"))
+        .expect("written");
+    apply().expect_code(0);
+    let told = project.longshore(["history", "show", "last", "--host", HOST]).run().expect_code(0);
+    let told = told.says("compose: services.app.environment.GREETING").says("config: changed SVRUNNER_TAG");
+    assert!(!told.out.contains("good-day-9c2f") && !project.kept().contains("good-day-9c2f"), "{told}");
     rig.says(HOST, &["sh", "-c", "cd /srv/svrunner && docker compose down -t 1 >/dev/null 2>&1; rm -rf /srv/svrunner"]);
 }
