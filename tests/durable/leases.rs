@@ -33,11 +33,12 @@ async fn r32_a_second_controller_is_told_who_has_the_host() {
 #[tokio::test]
 async fn r35_the_lease_of_a_dead_controller_runs_out() {
     let host = Host::new(Shell::Dash);
-    let short = host.side("run-1").term(Duration::from_secs(1));
+    // Long enough that even a busy machine asks for it twice within it.
+    let short = host.side("run-1").term(Duration::from_secs(5));
     let dead = short.acquire("anna", "{}", Beginning::First).await.expect("lease");
     let other = host.side("run-2");
     assert!(other.acquire("ben", "{}", Beginning::First).await.is_err());
-    tokio::time::sleep(Duration::from_millis(2100)).await;
+    tokio::time::sleep(Duration::from_millis(6100)).await;
     let lease = other.acquire("ben", "{}", Beginning::First).await.expect("it has run out");
     assert!(lease.token > dead.token);
 }

@@ -144,7 +144,9 @@ fn s_13_s_29_s_30_s_31_s_32_s_42_s_47_a_container_keeps_its_mounts_through_an_up
         "{ran}"
     );
     let told = project.longshore(["history", "show", "last", "--host", HOST]).run().expect_code(0);
-    told.says("The server sees the files of the host: pass").says("config: changed SVRUNNER_TAG").says("compose: nothing was recorded before");
+    told.says("The server sees the files of the host: pass")
+        .says("config: changed SVRUNNER_TAG")
+        .says("compose: nothing was recorded before");
 
     // The finished upgrade goes back by its image alone: what was done since stays, in the same mounts.
     let sql = |query: &str| rig.says(HOST, &["sqlite3", "/srv/svrunner/files/local.db", query]);

@@ -80,7 +80,7 @@ async fn an_http_answer_is_judged_by_each_condition() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_40_a_slow_first_answer_passes_with_a_time_of_its_own_and_not_with_the_usual_one() {
     let server = WebServer::start(|_| {
-        std::thread::sleep(Duration::from_millis(600));
+        std::thread::sleep(Duration::from_secs(3));
         answer(200, "", "warm")
     })
     .await;
