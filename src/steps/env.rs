@@ -203,11 +203,9 @@ case $? in
     ;;
   *) exit 1 ;;
 esac
-printf 'longshore-receipt path %s\n' "$to"
-printf 'longshore-receipt changes %s\n' "$(printf %s "$said" | awk '{ printf "%s%s", (NR > 1 ? ", " : ""), $0 }')"
-exit 0
 "#,
         );
+        text.push_str(replace::TELL);
         text
     }
 }

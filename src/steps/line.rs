@@ -157,7 +157,7 @@ impl Line {
         text.push_str(replace::SAME);
         text.push_str(replace::PUT);
         text.push_str(
-            r#"said=$(longshore_line look)
+            r"said=$(longshore_line look)
 case $? in
   0) ;;
   10)
@@ -166,11 +166,9 @@ case $? in
     ;;
   *) exit 1 ;;
 esac
-printf 'longshore-receipt path %s\n' "$to"
-printf 'longshore-receipt changes %s\n' "$(printf %s "$said" | awk '{ printf "%s%s", (NR > 1 ? ", " : ""), $0 }')"
-exit 0
-"#,
+",
         );
+        text.push_str(replace::TELL);
         text
     }
 }

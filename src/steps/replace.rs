@@ -177,6 +177,12 @@ pub(super) const PUT: &str = r#"longshore_put() {
 }
 "#;
 
+/// Leaves the file and the lines of `$said`, what changed in it, as the receipt.
+pub(super) const TELL: &str = r#"printf 'longshore-receipt path %s\n' "$to"
+printf 'longshore-receipt changes %s\n' "$(printf %s "$said" | awk '{ printf "%s%s", (NR > 1 ? ", " : ""), $0 }')"
+exit 0
+"#;
+
 /// Puts back what `longshore_save` kept. Works also when nothing, or only half, was done, and twice.
 pub(super) const RESTORE: &str = r#"rm -f "$new"
 if [ -e "$LONGSHORE_STEP_DIR/had" ]; then
