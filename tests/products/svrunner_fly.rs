@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpListener,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -107,7 +106,7 @@ impl OnFly {
 
 /// Starts a server in the folder of its release, and waits until it listens.
 fn serve(place: &Path) -> (Server, u16) {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let port = crate::svrunner_lab::port();
     let mut server = Command::new("/usr/bin/python3");
     server.args(["server.py", &port.to_string()]).current_dir(place).stdin(Stdio::null()).stderr(Stdio::null());
     let server = Server(server.spawn().expect("it starts"));

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 use longshore::event::HostState;
@@ -60,7 +61,7 @@ impl SvRunner {
         let notices = Notices::listen();
         for (name, behaviour, vars) in hosts {
             let group = Group::new()?;
-            let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+            let port = port();
             let home = fleet.lab.path(name);
             let wrapper = manager.wrapper(&group, &home);
             let host = fleet.add(name, |sshd| {
@@ -280,6 +281,13 @@ pub fn release(folder: &Path, version: &str, schema: u32) {
     fs::write(folder.join("server.py"), SERVER).expect("written");
     fs::write(folder.join("release.json"), format!("{{\"version\": \"{version}\", \"schema\": {schema}}}"))
         .expect("written");
+}
+
+/// A port for a server that is stopped and started: below those that the system gives to whoever asks for any.
+pub fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(21_000);
+    let mut ports = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed)).take(5_000);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// Installs 2.0.0 with its data below a home.
