@@ -125,7 +125,10 @@ impl Foglet {
             fleet.write(file, &text);
         };
         copy("inventory/foglet-profiles.toml", &[]);
-        copy("roles/foglet/role.toml", &[("for = \"20s\"", "for = \"2s\""), ("timeout = \"10s\"", "timeout = \"8s\"")]);
+        copy(
+            "roles/foglet/role.toml",
+            &[("for = \"20s\"", "for = \"2s\""), ("timeout = \"10s\"", "timeout = \"60s\"")],
+        );
         copy("roles/foglet/releases.toml", &[]);
         let alone = ("canary = { hosts = 1 }\nwaves = [\"rest\"]\n", "budget = { failed = 99 }\nat-once = 12\n");
         copy("playbooks/foglet-upgrade.toml", &[alone, ("soak = \"10m\"", "soak = { for = \"6s\", every = \"1s\" }")]);
