@@ -183,6 +183,9 @@ impl<'a> Compiler<'a> {
         let mut warnings = warnings::warnings(&hosts, &waves, &playbook.rollout, &traits, &plans);
         warnings.extend(warnings::of_versions(&plans));
         warnings.extend(warnings::of_facts(&odd_facts));
+        if self.order.purpose != Purpose::Check {
+            warnings.extend(warnings::of_silence(&plans));
+        }
         let notes = notes::on_the_way(&plans, folder);
         Some(Plan {
             format: FORMAT,

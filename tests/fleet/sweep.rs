@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::fleet::Fleet;
+use crate::{command::flat, fleet::Fleet};
 
 const ROLE: &str = r#"
 about = "A product that is known by its key"
@@ -73,6 +73,14 @@ fn g_25_s_33_a_sweep_compares_with_what_was_recorded_and_passes_nothing_that_it_
     set("web-01", "the first");
     check(&[]).expect_code(1);
     assert_eq!(verdicts(&fleet, "web-01"), ["fail", "pass"]);
+
+    // Nor does an upgrade pass what its host did not tell before it; the plan says so.
+    fs::remove_file(fleet.host("web-02").home.join("key")).expect("removed");
+    let told = "the fact `key` is not known, so `The key is that of before` is `unverified` at best: web-02";
+    assert!(flat(&fleet.longshore(["plan", "up"]).run().expect_code(0).out).contains(told));
+    let ran = fleet.longshore(["apply", "up", "--yes"]).run().expect_code(3);
+    assert_eq!(verdicts(&fleet, "web-01").last().map(String::as_str), Some("pass"), "{ran}");
+    assert!(verdicts(&fleet, "web-02").iter().any(|verdict| verdict == "unverified"), "{ran}");
 
     // What a host does not tell, and nobody recorded, is not compared either.
     fleet.write(

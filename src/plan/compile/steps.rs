@@ -316,20 +316,19 @@ impl Compiler<'_> {
         })
     }
 
-    /// Renders the step of a check, and says which facts it names that a sweep has nothing recorded of.
+    /// Renders the step of a check, and says which facts it names of which nothing is known to compare with: that the
+    /// host did not tell right before, or that a sweep has nothing recorded of.
     fn comparing(&mut self, scope: &HostScope<'_>, doc: &StepDoc, base: &Path) -> Option<(PlannedStep, Vec<String>)> {
         let others = std::mem::take(&mut self.facts_used);
         let step = self.action(scope, doc, base);
         let named = std::mem::replace(&mut self.facts_used, others);
         self.facts_used.extend(named.iter().cloned());
-        // A plan that changes hosts has asked them for what it compares with, right before.
-        let only_looking = self.order.purpose == Purpose::Check;
         let host = &scope.host.name;
         let is_recorded = |name: &String| {
             self.order.read.get(host).is_some_and(|reading| reading.facts.contains_key(name))
                 && self.order.unrecorded.get(host).is_none_or(|unrecorded| !unrecorded.contains(name))
         };
-        let unrecorded = named.into_iter().filter(|name| only_looking && !is_recorded(name)).collect();
+        let unrecorded = named.into_iter().filter(|name| !is_recorded(name)).collect();
         Some((step?, unrecorded))
     }
 

@@ -82,6 +82,22 @@ pub(super) fn of_facts(odd: &OddFacts) -> Vec<String> {
     odd.iter().map(|(said, hosts)| format!("{said}: {}", names(hosts))).collect()
 }
 
+/// Facts that hosts did not tell, and that their checks compare with.
+pub(super) fn of_silence(plans: &IndexMap<HostName, HostPlan>) -> Vec<String> {
+    let mut silent = IndexMap::<(&str, &str), Vec<&str>>::new();
+    for (host, plan) in plans.iter().filter(|(_, plan)| plan.refused.is_none()) {
+        for check in &plan.checks {
+            for fact in &check.unrecorded {
+                silent.entry((fact, &check.name)).or_default().push(host.as_str());
+            }
+        }
+    }
+    let said = silent.iter().map(|((fact, check), hosts)| {
+        format!("the fact `{fact}` is not known, so `{check}` is `unverified` at best: {}", hosts.join(", "))
+    });
+    said.collect()
+}
+
 /// What the plan takes on trust: versions that nobody read.
 pub(super) fn of_versions(plans: &IndexMap<HostName, HostPlan>) -> Vec<String> {
     let names = |is: &dyn Fn(&HostPlan) -> bool| {
