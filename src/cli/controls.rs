@@ -1,7 +1,7 @@
 //! How a run is steered: signals (Ctrl-C once drains, twice detaches), and requests from other terminals.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{prompt, voice::Voice};
 use crate::{
-    engine::{Control, Promoter, Promotion, Stop},
+    engine::{Control, Promoter, Stop, Word},
     ledger::{self, Ledger},
     model::RunNumber,
 };
@@ -78,6 +78,8 @@ pub(crate) fn of_run(voice: &Voice, ledger: Ledger, number: RunNumber) -> Contro
     let (stop_sender, stop) = listen_aloud(voice);
     let (pause, paused) = watch::channel(false);
     let waiting = Arc::new(Waiting::default());
+    let aborted = Arc::new(OnceLock::new());
+    let by_word = Arc::clone(&aborted);
     let promoter = RunPromoter { waiting: Arc::clone(&waiting), number, voice: voice.clone() };
     let voice = voice.clone();
     tokio::spawn(async move {
@@ -97,13 +99,14 @@ pub(crate) fn of_run(voice: &Voice, ledger: Ledger, number: RunNumber) -> Contro
                     }
                     ledger::Control::Promote => {
                         let was_paused = pause.send_replace(false);
-                        let word = Promotion { by: Some(by.clone()), reason: request.reason.clone() };
+                        let word = Word { by: Some(by.clone()), reason: request.reason.clone() };
                         // A word that came before its time would let a wave begin of which nothing was known yet.
                         let heeded = waiting.give(word) || was_paused;
                         let said = if heeded { format!("{why}.") } else { ", but nothing waits for it.".to_owned() };
                         voice.tell(&format!("Promoted by {by}{said}"));
                     }
                     ledger::Control::Abort => {
+                        let _ = by_word.set(Word { by: Some(by.clone()), reason: request.reason.clone() });
                         raise(&stop_sender, Stop::Drain);
                         voice.tell(&format!("Aborted by {by}{why}: no new hosts; running ones finish their step."));
                     }
@@ -111,29 +114,29 @@ pub(crate) fn of_run(voice: &Voice, ledger: Ledger, number: RunNumber) -> Contro
             }
         }
     });
-    Control { stop, paused, promoter: Arc::new(promoter) }
+    Control { stop, paused, promoter: Arc::new(promoter), aborted }
 }
 
 /// Steers what is not recorded: by signals alone.
 pub(crate) fn of_process(voice: &Voice) -> Control {
     let (_, stop) = listen_aloud(voice);
     let (_, paused) = watch::channel(false);
-    Control { stop, paused, promoter: Arc::new(Nobody) }
+    Control { stop, paused, promoter: Arc::new(Nobody), aborted: Arc::default() }
 }
 
 /// Where the run waits for a word from another terminal, while it does.
 #[derive(Default)]
-struct Waiting(Mutex<Option<oneshot::Sender<Promotion>>>);
+struct Waiting(Mutex<Option<oneshot::Sender<Word>>>);
 
 impl Waiting {
-    fn begin(&self) -> oneshot::Receiver<Promotion> {
+    fn begin(&self) -> oneshot::Receiver<Word> {
         let (sender, word) = oneshot::channel();
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         word
     }
 
     /// Whether somebody waited for the word, and has it now.
-    fn give(&self, word: Promotion) -> bool {
+    fn give(&self, word: Word) -> bool {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         sender.is_some_and(|sender| sender.send(word).is_ok())
     }
@@ -148,7 +151,7 @@ struct RunPromoter {
 
 #[async_trait]
 impl Promoter for RunPromoter {
-    async fn promoted(&self, wave: &str) -> Option<Promotion> {
+    async fn promoted(&self, wave: &str) -> Option<Word> {
         let word = self.waiting.begin();
         let number = self.number;
         self.voice.tell(&format!("{wave} is green. `longshore promote {number}` lets the next wave begin."));
@@ -161,7 +164,7 @@ impl Promoter for RunPromoter {
         let Ok(_room) = tokio::task::spawn_blocking(move || voice.room()).await else { return None };
         let asked = tokio::task::spawn_blocking(move || prompt::confirmed(&question));
         tokio::select! {
-            answer = asked => answer.unwrap_or(false).then_some(Promotion { by: None, reason: None }),
+            answer = asked => answer.unwrap_or(false).then_some(Word { by: None, reason: None }),
             Ok(word) = word => Some(word),
         }
     }
@@ -171,7 +174,7 @@ struct Nobody;
 
 #[async_trait]
 impl Promoter for Nobody {
-    async fn promoted(&self, _: &str) -> Option<Promotion> {
+    async fn promoted(&self, _: &str) -> Option<Word> {
         None
     }
 }

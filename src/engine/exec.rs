@@ -61,7 +61,7 @@ pub async fn exec(ad_hoc: Arc<AdHoc>, means: Means) -> Result<ExitCode, EngineEr
     means.recorder.record(None, Happening::WaveFinished { wave: 0 }).await?;
     if means.control.stop_now() > Stop::No {
         codes.push(ExitCode::Interrupted);
-        means.recorder.record(None, Happening::Interrupted { detached: false }).await?;
+        means.recorder.record(None, Happening::Interrupted { detached: false, by: None, reason: None }).await?;
     }
     let exit = ExitCode::most_telling(codes);
     means.recorder.record(None, Happening::RunFinished { exit }).await?;

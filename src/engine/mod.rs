@@ -30,7 +30,12 @@ mod tests;
 mod unlock;
 mod unwind;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -138,6 +143,8 @@ pub struct Control {
     /// While true, no new host is started.
     pub paused: watch::Receiver<bool>,
     pub promoter: Arc<dyn Promoter>,
+    /// Whose word it was that the run is to stop, where it came from another terminal.
+    pub aborted: Arc<OnceLock<Word>>,
 }
 
 impl Control {
@@ -172,12 +179,12 @@ impl Control {
 #[async_trait]
 pub trait Promoter: Send + Sync {
     /// Waits for the person's word after `wave`. `None`: do not go on.
-    async fn promoted(&self, wave: &str) -> Option<Promotion>;
+    async fn promoted(&self, wave: &str) -> Option<Word>;
 }
 
-/// A person's word that the next wave may begin.
+/// A person's word: that the next wave may begin, or that the run is to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Promotion {
+pub struct Word {
     /// `None`: whoever runs this.
     pub by: Option<String>,
     pub reason: Option<String>,

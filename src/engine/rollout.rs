@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 
 use super::{
-    Choice, EngineError, HostEnd, Means, Mode, Promotion, Stop, Windows,
+    Choice, EngineError, HostEnd, Means, Mode, Stop, Windows, Word,
     budget::{self, Tally},
     host,
     memory::Memory,
@@ -166,7 +166,10 @@ impl Rollout {
         if let Some(halt) = halted {
             if self.means.control.stop_now() > Stop::No {
                 self.codes.push(ExitCode::Interrupted);
-                self.record(Happening::Interrupted { detached: self.means.control.stop_now() == Stop::Detach }).await?;
+                let control = &self.means.control;
+                let Word { by, reason } = control.aborted.get().cloned().unwrap_or(Word { by: None, reason: None });
+                let detached = control.stop_now() == Stop::Detach;
+                self.record(Happening::Interrupted { detached, by, reason }).await?;
             } else {
                 self.codes.push(match halt.class {
                     HaltClass::Person => ExitCode::Interrupted,
@@ -193,7 +196,7 @@ impl Rollout {
             promoted = self.means.control.promoter.promoted(&before.name) => promoted,
             () = self.means.control.asked_for(Stop::Drain) => None,
         };
-        let Some(Promotion { by, reason }) = promoted else {
+        let Some(Word { by, reason }) = promoted else {
             let reason = format!("{} was not promoted", before.name);
             return Ok(Some(Halt { class: HaltClass::Person, reason }));
         };

@@ -266,6 +266,11 @@ pub enum Happening {
     /// A person asked the run to stop; running hosts come to a safe point.
     Interrupted {
         detached: bool,
+        /// Whose word it was, where it came from another terminal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     RunFinished {
         exit: ExitCode,

@@ -217,7 +217,7 @@ impl RunState {
                     nothing_left: *nothing_left,
                 });
             }
-            Happening::Interrupted { detached } => {
+            Happening::Interrupted { detached, .. } => {
                 let how = if *detached { Interruption::Detached } else { Interruption::Draining };
                 self.interrupted = self.interrupted.max(Some(how));
             }

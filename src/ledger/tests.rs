@@ -91,6 +91,12 @@ async fn the_history_counts_outcomes_and_tells_running_from_cut_off() {
         runs[1].outcomes.clone().into_iter().collect::<Vec<_>>(),
         [(HostOutcome::Done, 4), (HostOutcome::Undone, 1), (HostOutcome::Stuck, 1), (HostOutcome::Unreachable, 2),]
     );
+    // What is taken up again runs, though it had come to an end once.
+    let again = Happening::RunResumed { by: "bea@laptop".to_owned(), purpose: "retry".to_owned(), hosts: Vec::new() };
+    first.record(None, again).await.expect("recorded");
+    let record = ledger.run(RunNumber(1)).expect("the run");
+    assert_eq!((record.running, record.exit, record.ended), (true, None, None));
+
     drop((first, second, ledger));
     let ledger = Ledger::open(project.path(), clock()).expect("the ledger again");
     assert!(!ledger.run(RunNumber(2)).expect("the run").running);

@@ -190,5 +190,9 @@ fn insert(
             .prepare_cached("update runs set ended_at = ?2, exit = ?3 where number = ?1")?
             .execute(rusqlite::params![run, event.at.to_string(), exit.as_str()])?;
     }
+    // A run that is taken up again has no end until it comes to one.
+    if let Happening::RunResumed { .. } = &event.what {
+        transaction.prepare_cached("update runs set ended_at = null, exit = null where number = ?1")?.execute([run])?;
+    }
     Ok(())
 }

@@ -99,7 +99,7 @@ pub fn heading(state: &RunState, number: RunNumber, page: &Page) -> String {
     text
 }
 
-/// Renders what people did about a run: notes that were read, approvals, promotions, windows set aside. Empty where
+/// Renders what people did about a run: notes that were read, approvals, promotions, an abort, windows set aside. Empty where
 /// there was nothing of that sort.
 pub fn people(events: &[Event], page: &Page) -> String {
     let mut text = String::new();
@@ -116,6 +116,7 @@ pub fn people(events: &[Event], page: &Page) -> String {
             event.what,
             Happening::RunResumed { .. }
                 | Happening::WavePromoted { .. }
+                | Happening::Interrupted { .. }
                 | Happening::WindowsOverridden { .. }
                 | Happening::WayChosen { .. }
                 | Happening::Approved { .. }

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use indexmap::IndexMap;
+use jiff::Timestamp;
 
 use super::{
     page::{Page, Tone, cell, line},
@@ -69,9 +70,13 @@ pub(super) fn totals(state: &RunState, page: &Page, standing: &dyn Fn(&HostState
     let counts: Vec<_> =
         kinds.iter().map(|(word, (_, tone, count))| page.paint(*tone, &format!("{count} {word}"))).collect();
     let mut text = format!("{}: {}", words::count(state.hosts.len(), "host"), counts.join(", "));
-    if let (Some(started), Some(latest)) = (state.started, state.ended.or(state.latest)) {
-        let took = latest.duration_since(started).unsigned_abs();
-        let _ = write!(text, ". Took {}.", words::duration(took));
+    let since_start = |at: Timestamp| Some(words::duration(at.duration_since(state.started?).unsigned_abs()));
+    // One that has not ended goes on after its last event.
+    let until = state.ended.or(state.latest.filter(|_| page.now.is_none()));
+    match (until.and_then(since_start), page.now.and_then(since_start)) {
+        (Some(took), _) => drop(write!(text, ". Took {took}.")),
+        (None, Some(ago)) => drop(write!(text, ". Begun {ago} ago.")),
+        (None, None) => {}
     }
     text.push('\n');
     if let Some(word) = &state.overridden {

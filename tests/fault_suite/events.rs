@@ -16,7 +16,7 @@ use std::{
 use async_trait::async_trait;
 use longshore::{
     config,
-    engine::{self, Control, Means, Mode, Promoter, Promotion, Secrets, Stop},
+    engine::{self, Control, Means, Mode, Promoter, Secrets, Stop, Word},
     event::{Happening, RecordError, Recorder, RunState},
     ledger::{Ledger, RunHandle, RunMeta},
     model::{HostName, HostOutcome, RunId, Secret, SecretSource},
@@ -80,8 +80,8 @@ struct Nobody;
 
 #[async_trait]
 impl Promoter for Nobody {
-    async fn promoted(&self, _: &str) -> Option<Promotion> {
-        Some(Promotion { by: None, reason: None })
+    async fn promoted(&self, _: &str) -> Option<Word> {
+        Some(Word { by: None, reason: None })
     }
 }
 
@@ -95,7 +95,7 @@ fn means(project: &Project, handle: &RunHandle, recorder: Arc<dyn Recorder>) -> 
         transport: Arc::new(SshTransport::new(options)),
         recorder,
         secrets: Arc::new(NoSecrets),
-        control: Control { stop, paused, promoter: Arc::new(Nobody) },
+        control: Control { stop, paused, promoter: Arc::new(Nobody), aborted: Arc::default() },
         at_most: usize::MAX,
         answers: Arc::new(|_, _| None),
         progress: Arc::new(|_, _| {}),

@@ -59,4 +59,22 @@ fn a_wave_waits_for_a_person_at_another_terminal_and_heeds_no_word_of_before() {
     let ran = running.finish().expect_code(130);
     assert_eq!(trace("web-02"), "begun ended", "{ran}");
     fleet.longshore(["status"]).run().tells("has ended");
+
+    // Taken up again it runs again: it is seen, steered and ended as before, and its history tells by whom.
+    let taken_up = || {
+        let running = fleet.longshore(["resume"]).start();
+        wait_until("the run waits again", || fleet.longshore(["status"]).run().err.contains("waits for a person"));
+        fleet.longshore(["history"]).run().says("running");
+        fleet.longshore(["status"]).run().says("Begun ");
+        running
+    };
+    let running = taken_up();
+    fleet.longshore(["abort", "--reason", "not today"]).run().expect_code(0);
+    running.finish().expect_code(130);
+    fleet.longshore(["history", "show", "last"]).run().says("by the word of").says(": not today");
+    let running = taken_up();
+    fleet.longshore(["promote"]).run().expect_code(0);
+    let ran = running.finish().expect_code(0);
+    assert_eq!(trace("web-02"), "begun ended begun ended", "{ran}");
+    fleet.longshore(["status"]).run().tells("has ended");
 }

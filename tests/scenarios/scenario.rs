@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use longshore::{
     config::{Project, Severity},
-    engine::{Control, Means, Promoter, Promotion, Secrets, Stop, Windows},
+    engine::{self, Control, Means, Promoter, Secrets, Stop, Windows},
     event::Recorder,
     model::{RunNumber, Secret, SecretSource, Span},
     plan::{self, Plan},
@@ -145,9 +145,9 @@ struct Word(Arc<Notify>);
 
 #[async_trait]
 impl Promoter for Word {
-    async fn promoted(&self, _: &str) -> Option<Promotion> {
+    async fn promoted(&self, _: &str) -> Option<engine::Word> {
         self.0.notified().await;
-        Some(Promotion { by: Some("anna".to_owned()), reason: None })
+        Some(engine::Word { by: Some("anna".to_owned()), reason: None })
     }
 }
 
@@ -225,6 +225,7 @@ impl Scenario {
                 stop: steering.stop.clone(),
                 paused: steering.paused.clone(),
                 promoter: Arc::new(Word(Arc::clone(&steering.promotion))),
+                aborted: Arc::default(),
             },
             progress: Arc::new(|_, _| {}),
             run: id(9),

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Control, Means, Mode, Promoter, Promotion, Secrets, Stop, Windows, apply, resume};
+use super::{Control, Means, Mode, Promoter, Secrets, Stop, Windows, Word, apply, resume};
 use crate::{
     config::documents::{AfterData, BeforeData, OutsideWindow, Promote, Scope},
     event::{Event, Happening, RecordError, Recorder, RunState},
@@ -106,7 +106,7 @@ struct Nobody;
 
 #[async_trait]
 impl Promoter for Nobody {
-    async fn promoted(&self, _: &str) -> Option<Promotion> {
+    async fn promoted(&self, _: &str) -> Option<Word> {
         None
     }
 }
@@ -130,7 +130,7 @@ impl Bench {
             transport: Arc::new(transport),
             recorder: Arc::clone(&notes) as Arc<dyn Recorder>,
             secrets: Arc::new(Vault),
-            control: Control { stop: stopped, paused, promoter: Arc::new(Nobody) },
+            control: Control { stop: stopped, paused, promoter: Arc::new(Nobody), aborted: Arc::default() },
             progress: Arc::new(|_, _| {}),
             run: RunId::generate(),
             owner: "anna@laptop".to_owned(),

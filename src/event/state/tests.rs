@@ -288,7 +288,7 @@ fn the_exit_code_is_the_most_telling_of_all_hosts() {
     let mut story = begun();
     story.begin("a", 0).start("a", 0);
     assert_eq!(story.fold().exit_code(), ExitCode::PersonNeeded, "its controller died in the middle");
-    story.say("", Happening::Interrupted { detached: true });
+    story.say("", Happening::Interrupted { detached: true, by: None, reason: None });
     assert_eq!(story.fold().exit_code(), ExitCode::Interrupted);
 }
 

@@ -66,8 +66,7 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
         }
         Happening::WavePromoted { wave, by, reason } => {
             let name = state.waves.get(*wave).map_or_else(String::new, |wave| cell(&wave.name));
-            let reason = reason.as_ref().map(|reason| format!(": {}", line(reason, LONGEST))).unwrap_or_default();
-            format!("{name} was promoted by {}{reason}", cell(by))
+            format!("{name} was promoted by {}{}", cell(by), because(reason.as_deref()))
         }
         Happening::WindowsOverridden { by, reason } => {
             let what = page.paint(Tone::Odd, "windows do not bind this run");
@@ -156,12 +155,19 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
         Happening::Halted { reason, .. } => {
             format!("{}: {}; no new hosts are begun", page.paint(Tone::Bad, "halted"), line(reason, LONGEST))
         }
-        Happening::Interrupted { detached: false } => {
-            page.paint(Tone::Odd, "interrupted: hosts not begun were left alone")
+        Happening::Interrupted { detached: false, by, reason } => {
+            let what = page.paint(Tone::Odd, "interrupted: hosts not begun were left alone");
+            let by = by.as_ref().map(|by| format!(", by the word of {}", cell(by))).unwrap_or_default();
+            format!("{what}{by}{}", because(reason.as_deref()))
         }
-        Happening::Interrupted { detached: true } => detached(state, page),
+        Happening::Interrupted { detached: true, .. } => detached(state, page),
         Happening::RunFinished { exit } => format!("run finished: {}", meaning(*exit)),
     })
+}
+
+/// What a person gave as the reason, where one was given.
+fn because(reason: Option<&str>) -> String {
+    reason.map(|reason| format!(": {}", line(reason, LONGEST))).unwrap_or_default()
 }
 
 fn finished(outcome: HostOutcome, took: std::time::Duration, host: Option<&HostState>, page: &Page) -> String {

@@ -124,7 +124,7 @@ fn without_a_terminal_each_thing_worth_telling_is_a_line_with_its_time() {
     let mut story = Story::new("apply", "Upgrade", &[("all", &["web-5", "eu-1"])]);
     story.say("", Happening::WaveStarted { wave: 0, name: "all".to_owned() });
     story.undone("web-5", 0);
-    story.say("", Happening::Interrupted { detached: false });
+    story.say("", Happening::Interrupted { detached: false, by: None, reason: None });
     story.finish("eu-1", crate::model::HostOutcome::NotStarted, None, None, None);
     story.say("", Happening::RunFinished { exit: crate::model::ExitCode::Interrupted });
     let live = fed(Live::lines(Box::new(paper.clone()), Page::plain(80)), &story);
