@@ -16,6 +16,7 @@ mod people;
 #[allow(dead_code, reason = "made for the transport's tests, which use all of it")]
 mod sshd;
 
+mod compose;
 mod control_group;
 mod edge;
 mod fly;
