@@ -35,7 +35,7 @@ pub struct Google {
 impl Google {
     /// `None`, said aloud, where this machine lacks what it needs.
     pub fn up(gcloud: Gcloud, services: &[&str]) -> Option<Self> {
-        for program in ["python3", "jq", "curl"] {
+        for program in ["/usr/bin/python3", "jq", "curl"] {
             if found(program).is_none() {
                 skip(&format!("there is no {program}"));
                 return None;
@@ -67,8 +67,7 @@ impl Google {
         let made =
             Command::new("chmod").arg("0755").args([path("bin/gcloud"), path("bin/curl")]).status().expect("it runs");
         assert!(made.success());
-        let mut server = Command::new("python3")
-            .arg(stand_in("google.py"))
+        let mut server = Command::new(stand_in("google.py"))
             .arg(path("state"))
             .args(services)
             .stdin(Stdio::piped())

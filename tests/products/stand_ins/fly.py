@@ -12,8 +12,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 import time
 
@@ -87,6 +85,19 @@ def replace(one, volume):
     one["events"] = []
 
 
+def run(words):
+    """Runs a command, with nobody to ask; whether it ended well. Few calls need it, and loading it takes a while."""
+    import subprocess
+
+    return subprocess.run(words, stdin=subprocess.DEVNULL).returncode == 0
+
+
+def copy(folder, to):
+    import shutil
+
+    shutil.copytree(folder, to, symlinks=True)
+
+
 def create_volume(words):
     found, rest = options(words, ["--json", "--yes"], ["-a", "--snapshot-id", "-s", "-r"], many=True)
     if len(rest) != 1 or not re.fullmatch("[a-z0-9_]{1,30}", rest[0]):
@@ -100,7 +111,7 @@ def create_volume(words):
     if snapshot and not any(one["id"] == snapshot for other in state["volumes"] for one in other["snapshots"]):
         die(f"snapshot {snapshot} not found")
     if snapshot:
-        shutil.copytree(f"{FOLDER}/kept/{snapshot}", f"{FOLDER}/volumes/{id}", symlinks=True)
+        copy(f"{FOLDER}/kept/{snapshot}", f"{FOLDER}/volumes/{id}")
     else:
         os.makedirs(f"{FOLDER}/volumes/{id}")
     state["volumes"].append(volume)
@@ -142,7 +153,7 @@ def deploy(words):
         die("failed to create release: api is down")
     if command and "--skip-release-command" not in found:
         print(f"Running {state['app']} release_command: {command}")
-        if subprocess.run([FOLDER + "/release", plain, command], stdin=subprocess.DEVNULL).returncode:
+        if not run([FOLDER + "/release", plain, command]):
             release["Status"] = "failed"
             save()
             die("release command failed - aborting deployment. error release_command machine exited with non-zero status of 1")
@@ -168,8 +179,8 @@ def deploy(words):
         one["config"]["metadata"]["fly_release_version"] = str(number)
         one["checks"] = [{"name": "up", "status": "critical" if f"{tag}:unhealthy" in faults else "passing", "output": ""}]
         one["events"].append({"type": "start", "status": "started", "timestamp": int(time.time() * 1000)})
-        if os.path.exists(FOLDER + "/starts"):
-            subprocess.run([FOLDER + "/starts", tag], stdin=subprocess.DEVNULL, check=True)
+        if os.path.exists(FOLDER + "/starts") and not run([FOLDER + "/starts", tag]):
+            die("the machine does not start")
     for fault in faults:
         if fault.startswith(f"{tag}:logs "):
             state["logs"].append({"timestamp": now(), "level": "error", "message": fault.split(" ", 1)[1]})
@@ -223,7 +234,7 @@ def main():
         for one in volume["snapshots"]:
             if one["status"] == "running":
                 one.update({"status": "created", "id": one["becomes"], "size": 4096})
-                shutil.copytree(FOLDER + "/data", f"{FOLDER}/kept/{one['id']}", symlinks=True)
+                copy(FOLDER + "/data", f"{FOLDER}/kept/{one['id']}")
         return save()
     if WORDS[:2] == ["machine", "list"]:
         options(WORDS[2:], ["--json"], ["-a"])
@@ -252,7 +263,7 @@ def main():
             die("app has no started VMs")
         # No shell; the volume of the machine is a folder here.
         words = [word.replace("/data", FOLDER + "/data") for word in shlex.split(found["-C"])]
-        if subprocess.run(words, stdin=subprocess.DEVNULL).returncode:
+        if not run(words):
             die("ssh shell: Process exited with status 1")
         return None
     die(f"unknown command \"{' '.join(WORDS[:2])}\" for \"flyctl\"")

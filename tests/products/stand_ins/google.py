@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3 -IS
 """A stand-in of Google Cloud's REST API: Cloud Run's services and revisions, a Cloud SQL instance, its log entries.
 
     google.py FILE SERVICE...
