@@ -6,9 +6,13 @@ estimate() { printf '%s' "$expected"; }
 produce() {
   LONGSHORE_BACKUP_FILE=$part
   export LONGSHORE_BACKUP_FILE
-  save </dev/null || die "the command that saves ended with $?"
+  save </dev/null
+  ended=$?
+  [ "$ended" = 0 ] || die "the command that saves ended with $ended"
 }
 prove() {
-  check </dev/null || die "the command that checks the copy ended with $?"
+  check </dev/null
+  ended=$?
+  [ "$ended" = 0 ] || die "the command that checks the copy ended with $ended"
   proof='by its own command'
 }

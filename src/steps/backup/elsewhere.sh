@@ -5,7 +5,9 @@ extension() { printf 'id'; }
 clean_up() { :; }
 estimate() { printf 0; }
 produce() {
-  save </dev/null >"$LONGSHORE_STEP_DIR/said" || die "the command that saves ended with $?"
+  save </dev/null >"$LONGSHORE_STEP_DIR/said"
+  ended=$?
+  [ "$ended" = 0 ] || die "the command that saves ended with $ended"
   # The last line that says anything.
   id=$(sed -n '/[^ ]/h; ${ g; p; }' "$LONGSHORE_STEP_DIR/said")
   [ -n "$id" ] || die 'the command that saves did not print the id of what it made'
@@ -16,6 +18,8 @@ produce() {
 prove() {
   LONGSHORE_BACKUP_ID=$id
   export LONGSHORE_BACKUP_ID
-  check </dev/null || die "the command that checks the copy $id ended with $?"
+  check </dev/null
+  ended=$?
+  [ "$ended" = 0 ] || die "the command that checks the copy $id ended with $ended"
   proof="found complete by its own command: $id"
 }

@@ -62,11 +62,16 @@ fact source "$source"
 fact name "$name"
 fact run "$run"
 fact stamp "$stamp"
-produce || exit 1
+# Not in conditions, here and where they run commands of the product: `set -e` counts for nothing within one.
+produce
+ended=$?
+[ "$ended" = 0 ] || exit 1
 [ -s "$part" ] || die 'nothing was saved: the copy is empty'
 sync
 proof=
-prove || exit 1
+prove
+ended=$?
+[ "$ended" = 0 ] || exit 1
 [ -n "$proof" ] || die 'the copy was not proven'
 if [ -n "${sealed:-}" ]; then
   seal <"$part" >"$part.sealed" || { rm -f -- "$part.sealed"; die 'the copy could not be encrypted'; }

@@ -163,6 +163,11 @@ fn what_a_command_saves_is_proven_by_its_own_check_and_may_be_encrypted() {
         assert_eq!(fs::read_to_string(&file).expect("there"), "qsfdjpvt\n");
         as_run(trial, 2);
         refused(trial, &of(trial, "echo half >\"$LONGSHORE_BACKUP_FILE\"; exit 3", "true"), "ended with 3");
+        // The first command that fails ends both.
+        let lines = "echo half >\"$LONGSHORE_BACKUP_FILE\"\n(exit 4)\necho whole >>\"$LONGSHORE_BACKUP_FILE\"";
+        refused(trial, &of(trial, lines, "true"), "the command that saves ended with 4");
+        let kept = "echo precious >\"$LONGSHORE_BACKUP_FILE\"";
+        refused(trial, &of(trial, kept, "(exit 5)\ntrue"), "checks the copy ended with 5");
         refused(
             trial,
             &of(trial, "echo other >\"$LONGSHORE_BACKUP_FILE\"", "grep -q precious \"$LONGSHORE_BACKUP_FILE\""),

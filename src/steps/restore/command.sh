@@ -9,6 +9,11 @@ compare() { :; }
 swap() {
   LONGSHORE_BACKUP_FILE=$file
   export LONGSHORE_BACKUP_FILE
-  put_back </dev/null || die "the command that restores ended with $?"
-  verify </dev/null || die "the command that checks what was restored ended with $?"
+  # Not in a condition: `set -e` counts for nothing within one.
+  put_back </dev/null
+  ended=$?
+  [ "$ended" = 0 ] || die "the command that restores ended with $ended"
+  verify </dev/null
+  ended=$?
+  [ "$ended" = 0 ] || die "the command that checks what was restored ended with $ended"
 }

@@ -168,8 +168,8 @@ impl Restore {
             text.push_str(include_str!("files.sh"));
         }
         if let Some(target) = &self.command {
-            let _ = writeln!(text, "put_back() {{ eval {}; }}", quote(&target.run.to_shell()));
-            let _ = writeln!(text, "verify() {{ eval {}; }}", quote(&target.check.to_shell()));
+            let _ = writeln!(text, "put_back() (set -e; eval {})", quote(&target.run.to_shell()));
+            let _ = writeln!(text, "verify() (set -e; eval {})", quote(&target.check.to_shell()));
             let _ = writeln!(text, "keeps={}", quote(&target.keeps));
             text.push_str(include_str!("command.sh"));
         }

@@ -334,6 +334,15 @@ fn b_15_the_newest_copy_of_a_day_is_found_by_its_date() {
                 None => refused(trial, &kind, "no copy named app-* with a receipt lies in"),
             }
         }
+        // The first command that fails ends what restores, and what checks it.
+        let kind = |run: &str, check: &str| {
+            let folder = trial.at("copies");
+            restore(&format!(
+                "[latest]\nfolder = '{folder}'\nname = 'app'\n[command]\nrun = {run:?}\ncheck = {check:?}\nkeeps = 'nowhere'"
+            ))
+        };
+        refused(trial, &kind("(exit 4)\ntrue", "true"), "the command that restores ended with 4");
+        refused(trial, &kind("true", "(exit 5)\ntrue"), "the command that checks what was restored ended with 5");
     });
 }
 
