@@ -433,6 +433,9 @@ pub struct HostLine {
     /// Of those with which it comes up, the steps that prove it: it counts as down until those are done.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub proven_by: BTreeMap<StepId, StepId>,
+    /// Where no step proves it, the checks at the end do: until the host has come to a good end it counts as down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proven_at_end: bool,
 }
 
 /// Makes events durable. The engine awaits it before it does the next thing.

@@ -36,6 +36,7 @@ impl Story {
             version: Some(Version::new("0.3.2")),
             downtime: BTreeMap::new(),
             proven_by: BTreeMap::new(),
+            proven_at_end: false,
             wanted: (purpose == "apply").then(|| Version::new("0.4.0")),
         };
         let hosts: BTreeMap<_, _> =

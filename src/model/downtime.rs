@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 pub enum Downtime {
     /// The product is down from the start of this step on.
     Begins,
-    /// The product is up again when this step is done.
+    /// The product comes up again with this step. It counts as up once the checks have passed: those that the action
+    /// makes at a later step (`health = true`), or else those at the end.
     Ends,
-    /// The product is down for this step alone.
+    /// The product goes down with this step, and comes up again with it.
     During,
 }
 

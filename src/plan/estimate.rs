@@ -17,6 +17,7 @@ pub struct Timing {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downtime: Option<Downtime>,
     /// Index of the step that proves that the product is up: until it is done, the downtime that ends here goes on.
+    /// `None`: the checks at the end prove it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_at: Option<usize>,
 }
@@ -94,8 +95,8 @@ fn checks(count: usize) -> Duration {
     CHECK * u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// From each step with which the product goes down to the one with which it is up again; where none is, to the
-/// checks that prove it.
+/// From each step with which the product goes down to the checks that prove that it is up again; where there are none,
+/// to the step with which it comes up.
 fn downtime(host: &HostPlan, after: Duration) -> Option<Span> {
     let marks = || host.steps.iter().filter_map(|step| step.timing.downtime);
     if !marks().any(Downtime::begins) {
@@ -105,13 +106,14 @@ fn downtime(host: &HostPlan, after: Duration) -> Option<Span> {
     // A maintenance page that is shown while the product is stopped keeps it down twice.
     let mut depth = 0_usize;
     let mut unproven = Vec::new();
+    let at_end = host.is_proven_at_end().then_some(host.steps.len());
     for (index, step) in host.steps.iter().enumerate() {
         depth += usize::from(step.timing.downtime.is_some_and(Downtime::begins));
         if depth > 0 {
             total += expected(step);
         }
         if step.timing.downtime.is_some_and(Downtime::ends) {
-            unproven.push(step.timing.proven_at.unwrap_or(index));
+            unproven.push(step.timing.proven_at.or(at_end).unwrap_or(index));
         }
         let proven = unproven.extract_if(.., |at| *at <= index).count();
         depth = depth.saturating_sub(proven);
@@ -181,6 +183,19 @@ mod tests {
         assert_eq!(proven(&[during, None, None, None], 1..3), Some(Span::seconds(30)));
         assert_eq!(proven(&[begins, begins, ends, None, ends, None], 3..4), Some(Span::seconds(50)));
         assert_eq!(proven(&[begins, ends, None], 2..2), Some(Span::seconds(20)));
+        // So do the checks at the end, where no step does: four of them, here.
+        let checked = |marks: &[Option<Downtime>], proof: Option<Range<usize>>| {
+            let mut steps: Vec<_> = marks.iter().map(|mark| step(10, *mark, PlannedUndo::Nothing)).collect();
+            prove_uptime(&mut steps, proof.as_slice());
+            let mut host = host(steps);
+            let check = json!({ "name": "up", "timeout": "10s", "check": { "command": { "run": "true" } } });
+            host.checks = vec![serde_json::from_value(check).expect("a check"); 4];
+            Estimate::of(&host).downtime
+        };
+        assert_eq!(checked(&[begins, ends, None], None), Some(Span::seconds(38)));
+        assert_eq!(checked(&[None, during], None), Some(Span::seconds(18)));
+        assert_eq!(checked(&[begins, ends, None, None, None], Some(2..4)), Some(Span::seconds(40)));
+        assert_eq!(checked(&[None, None], None), None);
         // Without an end it lasts to the last step.
         assert_eq!(downtime(&[begins, None, None]), Some(Span::seconds(30)));
         assert_eq!(downtime(&[ends, None]), None);

@@ -55,9 +55,12 @@ fn steps_of(host: &HostPlan) -> Vec<String> {
         match step.timing.downtime {
             Some(Downtime::Begins) => notes.push("down from here"),
             Some(Downtime::During) if step.timing.proven_at.is_some() => notes.push("down from here"),
+            Some(Downtime::During) if host.is_proven_at_end() => notes.push("down from here until the checks pass"),
             Some(Downtime::During) => notes.push("down meanwhile"),
-            Some(Downtime::Ends) if step.timing.proven_at.is_none() => notes.push("up again"),
-            Some(Downtime::Ends) | None => {}
+            Some(Downtime::Ends) if step.timing.proven_at.is_some() => {}
+            Some(Downtime::Ends) if host.is_proven_at_end() => notes.push("down until the checks pass"),
+            Some(Downtime::Ends) => notes.push("up again"),
+            None => {}
         }
         if host.steps.iter().any(|other| other.timing.proven_at == Some(index)) {
             notes.push("up again");

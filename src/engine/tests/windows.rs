@@ -202,6 +202,31 @@ async fn s_05_what_was_started_is_down_until_its_checks_have_passed_and_while_it
 }
 
 #[tokio::test(start_paused = true)]
+async fn s_05_where_no_step_proves_it_the_product_is_down_until_the_checks_at_the_end_have_passed() {
+    use crate::model::Downtime;
+    // Restarted in 20 s; its checks take 6 s, and are red after the change, or after it was taken back as well.
+    for (reds, down, is_down) in [(0, 26, false), (1, 35, false), (2, 0, true)] {
+        let slow = |answer: Answer| answer.after(Duration::from_secs(6));
+        let transport = attached()
+            .answer(slow(Answer::to("probe").times(1)))
+            .answer(slow(Answer::to("probe").times(reds)).status(1))
+            .answer(slow(Answer::to("probe")))
+            .answer(Answer::to("undo-one").after(Duration::from_secs(3)))
+            .answer(Answer::to("one").after(Duration::from_secs(20)));
+        let bench = bench(transport);
+        let mut steps = vec![step("one")];
+        steps[0].timing.downtime = Some(Downtime::During);
+        let mut plan = plan(&[&["web-1"]], steps);
+        plan.hosts[0].checks = vec![check("probe")];
+        bench.apply(&plan).await;
+        let state = bench.notes.state();
+        let outage = &state.hosts[&name("web-1")].downtime;
+        assert_eq!(outage.since.is_some(), is_down, "{reds} red: {:?}", bench.notes.outcome("web-1"));
+        assert_eq!(outage.length(), (!is_down).then_some(Span::seconds(down)), "{reds} red");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn s_05_a_host_that_is_taken_back_was_down_until_it_was_up_again() {
     use crate::model::Downtime;
     let failing = Answer::where_text(|text| text.contains("two") && !text.contains("undo"));

@@ -14,6 +14,7 @@ use crate::{
 pub struct Outage {
     marks: BTreeMap<StepId, Downtime>,
     proven_by: BTreeMap<StepId, StepId>,
+    proven_at_end: bool,
     /// Steps with which it came up, which is not proven yet.
     unproven: Vec<StepId>,
     /// What keeps it down: a maintenance page that is shown while the product is stopped makes two.
@@ -26,7 +27,12 @@ pub struct Outage {
 
 impl Outage {
     pub(super) fn new(line: &HostLine) -> Self {
-        Self { marks: line.downtime.clone(), proven_by: line.proven_by.clone(), ..Self::default() }
+        Self {
+            marks: line.downtime.clone(),
+            proven_by: line.proven_by.clone(),
+            proven_at_end: line.proven_at_end,
+            ..Self::default()
+        }
     }
 
     /// How long it was down in all, as far as that is over. `None` where it never was.
@@ -54,7 +60,7 @@ impl Outage {
             self.depth = 0;
             self.since = None;
         } else if mark.ends() {
-            if self.proven_by.contains_key(step) {
+            if self.proven_at_end || self.proven_by.contains_key(step) {
                 self.unproven.push(step.clone());
             } else {
                 self.less(at);
@@ -82,7 +88,8 @@ impl Outage {
     }
 
     pub(super) fn undone(&mut self, step: &StepId, at: Timestamp) {
-        if self.mark(step).is_some_and(Downtime::begins) {
+        // What was started again is up when its checks have said so: at the good end of the host's turn.
+        if self.mark(step).is_some_and(Downtime::begins) && !self.proven_at_end {
             self.less(at);
         }
     }
