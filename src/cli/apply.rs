@@ -6,7 +6,7 @@ use super::{
     Global, OutputFormat, approve,
     course::{self, Course},
     error::CliError,
-    open, plan, prompt, rollback,
+    open, others, plan, prompt, rollback,
     run::{About, Show, Workshop},
     screen::Screen,
     windows,
@@ -149,6 +149,9 @@ pub(super) async fn carry_out(
             screen.print(&report::differences(&ran.state, &page))?;
         }
         screen.print(&report::results(&ran.state, Some(ran.number), &page))?;
+    }
+    if mode == Mode::Apply {
+        others::say_what_waits(workshop.ledger(), ran.number, &ran.state, screen)?;
     }
     Ok(ran.exit)
 }

@@ -1,4 +1,4 @@
-//! `close`: a person says what became of a step whose result nobody knows.
+//! `close`: a person says what became of a step whose result nobody knows, or that a run is over on a host.
 
 use std::sync::Arc;
 
@@ -15,11 +15,14 @@ use crate::{
     model::{ExitCode, FailureClass, HostName, HostOutcome, StepId, StepOutcome},
 };
 
-/// Say what became of a step whose result nobody knows
+/// Say what became of a step whose result nobody knows, or that a run is over on a host
 ///
-/// For a host that is `unknown` or `stuck` because a step was killed, or its host restarted, in the middle of it.
+/// With `--step`: for a host that is `unknown` or `stuck` because a step was killed, or its host restarted, in the middle of it.
 /// Look at the host first: what is said here is believed. The attempt is closed on the host, who said what and why
 /// is recorded, and `retry` goes on from there: after `done` with the next step, after `not-done` with this one.
+///
+/// Without it: for a host that is `held` or `stuck`, and was brought back in another way: by hand, or by another run.
+/// Nothing is done on it. In this run it counts as `failed` from then on, and nobody waits for a person any more.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The run: its number or id, or `last`
@@ -31,16 +34,16 @@ pub(super) struct Args {
     host: String,
 
     /// The step: its name, or its id as `history show` has it
-    #[arg(long)]
-    step: String,
+    #[arg(long, requires = "is")]
+    step: Option<String>,
 
     /// It is about taking the step back; `done` says that the whole step is taken back
-    #[arg(long)]
+    #[arg(long, requires = "step")]
     undo: bool,
 
     /// What became of it
-    #[arg(long = "as", value_enum)]
-    is: Became,
+    #[arg(long = "as", value_enum, requires = "step")]
+    is: Option<Became>,
 
     /// How you know; recorded
     #[arg(long, value_name = "TEXT")]
@@ -63,12 +66,15 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
     let Some(state) = opened.state.hosts.get(&host) else {
         return Err(CliError::usage(format!("run {number} did not concern `{host}`")));
     };
-    let step = find(state, &args.step, &host)?;
+    let (Some(step), Some(is)) = (&args.step, args.is) else {
+        return close_host(opened, host, args.reason.clone(), screen).await;
+    };
+    let step = find(state, step, &host)?;
     refuse_known(state, &step, args.undo, &host, number)?;
     let verdict = engine::Verdict {
         step: step.clone(),
         undo: args.undo,
-        done: args.is == Became::Done,
+        done: is == Became::Done,
         by: run::owner(),
         reason: args.reason.clone(),
     };
@@ -87,6 +93,27 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
             Ok(ExitCode::Good)
         }
     }
+}
+
+/// Closes a host that waits for a person for other things than a step's result.
+async fn close_host(opened: Opened, host: HostName, reason: String, screen: &Screen) -> Result<ExitCode, CliError> {
+    let number = opened.record.number;
+    let outcome = opened.state.hosts[&host].outcome;
+    if !matches!(outcome, Some(HostOutcome::Held | HostOutcome::Stuck)) {
+        let stands = outcome.map_or("not finished", HostOutcome::as_str);
+        let hint = match outcome {
+            Some(HostOutcome::Unknown) => {
+                "say with `--step` and `--as` what became of the step that is in doubt".to_owned()
+            }
+            _ => format!("`longshore status {number}` says how its hosts stand and what to type"),
+        };
+        return Err(CliError::with_hint(format!("{host} is {stands}, neither held nor stuck"), hint));
+    }
+    let word = engine::Closed { by: run::owner(), reason };
+    let past = opened.state;
+    opened.workshop.reopen(number, |means| engine::close_host(past, host.clone(), word, means)).await?;
+    screen.say(&format!("{host}: closed in run {number}; nothing was done on it"));
+    Ok(ExitCode::Good)
 }
 
 /// Finds a step of the host by its id, or by a name that only one has.

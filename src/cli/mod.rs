@@ -25,6 +25,7 @@ mod init;
 mod lab;
 mod lint;
 mod open;
+mod others;
 mod plan;
 mod prefetch;
 mod profile;

@@ -11,12 +11,16 @@ use super::{
     Global, OutputFormat,
     course::{self, Course},
     error::CliError,
-    open, prefetch,
+    open, prefetch, recorded,
     run::Workshop,
     screen::Screen,
 };
 use crate::{
-    config::{Project, documents::Playbook, suggest},
+    config::{
+        Project,
+        documents::{Baseline, Playbook},
+        suggest,
+    },
     engine,
     model::{ExitCode, HostName, Version},
     plan::{self, HostPlan, Installed, Plan, Purpose, Reading},
@@ -122,7 +126,15 @@ pub(super) async fn make(
     }
     if !offline {
         let questions = plan::questions(project, playbook, &order).map_err(CliError::Documents)?;
+        let asked = questions.iter().map(|(host, of)| (host.clone(), of.facts.keys().cloned().collect())).collect();
         order.read = ask(project, questions, global, screen).await?;
+        if playbook.rollout.baseline == Baseline::Tell {
+            let workshop = Workshop::open(&project.root, global, screen)?;
+            for (host, facts) in recorded::not_told(asked, &mut order.read, workshop.ledger())? {
+                let facts: Vec<_> = facts.into_iter().collect();
+                screen.say(&format!("note: {host} does not tell its {}: taken as recorded before", words::and(&facts)));
+            }
+        }
     }
     let plan = plan::compile(project, playbook, &order).map_err(CliError::Documents)?;
     if offline { Ok(plan) } else { prefetch::found_again(plan, project, global, screen).await }

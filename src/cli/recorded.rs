@@ -8,13 +8,13 @@ use crate::{
     engine,
     ledger::Ledger,
     model::HostName,
-    plan::{self, Order, Plan, Reading},
+    plan::{self, Installed, Order, Plan, Reading},
 };
 
 /// Runs looked through for what was recorded. A sweep carries on what it compared with, so mostly the last one has it.
 const MOST_RUNS: usize = 200;
 
-type Facts = BTreeMap<HostName, BTreeSet<String>>;
+pub(super) type Facts = BTreeMap<HostName, BTreeSet<String>>;
 
 /// Makes the plan of a sweep anew with the facts that its checks name: as the last upgrade or sweep recorded them, or,
 /// where none did, as the hosts say now. `anew` passes over all records.
@@ -54,6 +54,33 @@ pub(super) async fn with_records(
     }
     let order = Order { read, unrecorded: wanted, ..order };
     plan::compile(project, playbook, &order).map_err(CliError::Documents)
+}
+
+/// Adds the facts that hosts were asked for and did not tell, as the last upgrade or sweep recorded them. A host that is
+/// down tells little, and what a plan compares with is what it was before that.
+///
+/// Returns the names of those that were found, by host. Of a host that could not be reached nothing is added.
+pub(super) fn not_told(
+    asked: Facts,
+    read: &mut BTreeMap<HostName, Reading>,
+    ledger: &Ledger,
+) -> Result<Facts, CliError> {
+    let mut wanted = Facts::new();
+    for (host, names) in asked {
+        let Some(reading) = read.get(&host).filter(|read| !matches!(read.installed, Installed::Unreached(_))) else {
+            continue;
+        };
+        let names: BTreeSet<_> = names.into_iter().filter(|name| !reading.facts.contains_key(name)).collect();
+        if !names.is_empty() {
+            wanted.insert(host, names);
+        }
+    }
+    let mut found = Facts::new();
+    for (host, record) in recorded(ledger, &mut wanted)? {
+        found.insert(host.clone(), record.facts.keys().cloned().collect());
+        read.entry(host).or_default().facts.extend(record.facts);
+    }
+    Ok(found)
 }
 
 /// The newest record of each wanted fact; what was found is wanted no more.

@@ -9,7 +9,7 @@ use std::{
 use super::{
     Global, OutputFormat, approve,
     error::CliError,
-    open, prefetch,
+    open, others, prefetch,
     run::{Ran, Workshop},
     screen::Screen,
     windows,
@@ -205,6 +205,7 @@ async fn go_on_as(way: Way, args: &Args, global: &Global, screen: &Screen) -> Re
                 format!("`longshore history show {number} --host {host}` tells more"),
             ));
         }
+        opened.refuse_changed(std::slice::from_ref(&host))?;
         let approval = match way {
             Way::RollForward | Way::CodeRollback => None,
             Way::Restore => {
@@ -277,6 +278,21 @@ impl Opened {
         self.state.hosts.iter().filter(|(_, host)| which(host)).map(|(name, _)| name.clone()).collect()
     }
 
+    /// Refuses to go on in the middle of what a later run has changed since.
+    fn refuse_changed(&self, hosts: &[HostName]) -> Result<(), CliError> {
+        let since = others::changed_since(self.workshop.ledger(), &self.record, &self.state, hosts)?;
+        let Some((first, _)) = since.first_key_value() else { return Ok(()) };
+        let number = self.record.number;
+        let said = since.iter().map(|(host, run)| format!("{host} (by run {run})")).collect::<Vec<_>>();
+        let mut message = format!("run {number} does not go on with what has changed since: {}", words::and(&said));
+        message.push_str("; nothing was done");
+        let hint = format!(
+            "make a new plan for what is to be done there; where run {number} is over, `longshore close {number} --host \
+             {first} --reason TEXT` says so"
+        );
+        Err(CliError::Refused { message, hint: Some(hint) })
+    }
+
     async fn go_on(
         self,
         hosts: Vec<HostName>,
@@ -285,6 +301,7 @@ impl Opened {
         windows: Windows,
         screen: &Screen,
     ) -> Result<ExitCode, CliError> {
+        self.refuse_changed(&hosts)?;
         // Whoever began the run may have died before it was recorded what was approved.
         let given = |host| self.state.hosts.get(host).map_or(&[][..], |state| &state.approvals);
         let asked = hosts.iter().map(|host| (host, given(host)));

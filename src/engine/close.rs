@@ -14,7 +14,7 @@ use super::{
 use crate::{
     durable::{Attempt, AttemptState, Closing, Doubt, Ending},
     event::{Happening, HostState, RunState},
-    model::{ExitCode, Failure, FailureClass, HostName, HostOutcome, StepId},
+    model::{ExitCode, Failure, FailureClass, HostName, HostOutcome, Span, StepId},
     plan::{Plan, PlannedUndo},
 };
 
@@ -89,15 +89,56 @@ pub async fn close(
         Err(Stopped::Ledger(error)) => return Err(error.into()),
     };
     record(Happening::HostFinished { outcome, failure, before: None, after: None, took: since(begun) }).await?;
-    if past.waves.get(was.wave).is_some_and(|wave| wave.ended.is_some()) {
-        all(Happening::WaveFinished { wave: was.wave }).await?;
+    end_again(&past, &host, past.exit.into_iter().chain([outcome.exit_code()]), &means).await
+}
+
+/// What a person says of a host with which a run is to do nothing more.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    pub by: String,
+    pub reason: String,
+}
+
+/// Closes a host that waits for a person, in the ledger alone: the run is over there, as it failed and as it stands.
+pub async fn close_host(past: RunState, host: HostName, word: Closed, means: Means) -> Result<ExitCode, EngineError> {
+    let was = &past.hosts[&host];
+    let record = |what| means.recorder.record(Some(&host), what);
+    let all = |what| means.recorder.record(None, what);
+    let purpose = "close".to_owned();
+    all(Happening::RunResumed { by: word.by.clone(), purpose, hosts: vec![host.clone()] }).await?;
+    all(Happening::WaveStarted { wave: was.wave, name: was.wave_name.clone() }).await?;
+    record(Happening::HostStarted { wave: was.wave }).await?;
+    let mut failure = Failure::new(FailureClass::GivenUp, format!("closed by {}", word.by)).because(word.reason);
+    if let Some(before) = &was.failure {
+        failure = failure.because(format!("before: {}", before.message));
+    }
+    let outcome = HostOutcome::Failed;
+    let took = Span::seconds(0);
+    record(Happening::HostFinished { outcome, failure: Some(failure), before: None, after: None, took }).await?;
+    // How the run exited before says no more than the hosts do, and this one was part of it.
+    let halted = past.halted.as_ref().filter(|halt| !halt.nothing_left).map(|_| ExitCode::Halted);
+    end_again(&past, &host, halted.into_iter().chain([outcome.exit_code()]), &means).await
+}
+
+/// Ends a run again that was taken up for one host. `exits` are its own and those of the run.
+async fn end_again(
+    past: &RunState,
+    host: &HostName,
+    exits: impl Iterator<Item = ExitCode>,
+    means: &Means,
+) -> Result<ExitCode, EngineError> {
+    let all = |what| means.recorder.record(None, what);
+    let wave = past.hosts[host].wave;
+    if past.waves.get(wave).is_some_and(|wave| wave.ended.is_some()) {
+        all(Happening::WaveFinished { wave }).await?;
     }
     if let Some(halt) = &past.halted {
-        all(Happening::Halted { reason: halt.reason.clone(), class: halt.class, nothing_left: false }).await?;
+        all(Happening::Halted { reason: halt.reason.clone(), class: halt.class, nothing_left: halt.nothing_left })
+            .await?;
     }
-    let others = past.hosts.iter().filter(|(name, _)| **name != host);
+    let others = past.hosts.iter().filter(|(name, _)| *name != host);
     let others = others.filter_map(|(_, host)| host.outcome).map(HostOutcome::exit_code);
-    let exit = ExitCode::most_telling(others.chain(past.exit).chain([outcome.exit_code()]));
+    let exit = ExitCode::most_telling(others.chain(exits));
     // A run that was cut off still has its end before it.
     if past.ended.is_some() {
         all(Happening::RunFinished { exit }).await?;

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     event::{Happening, HostState, Phase, RecordError},
     model::{Approval, Failure, FailureClass, HostName, HostOutcome, Span, Verdict, Version, Way},
-    plan::{Asked, HostPlan, Plan, PlannedCheck, Purpose, Reading},
+    plan::{Asked, Baseline, HostPlan, Plan, PlannedCheck, Purpose, Reading},
     steps::Action,
 };
 
@@ -387,7 +387,8 @@ impl Turn<'_> {
             return Ok(None);
         }
         let baseline: Vec<_> = self.of.checks.iter().filter(|check| !check.after_only).collect();
-        if let Some(failure) = self.check(link, baseline, Phase::Baseline, Patience::Once).await? {
+        let red = self.check(link, baseline, Phase::Baseline, Patience::Once).await?;
+        if let Some(failure) = red.filter(|_| self.plan.rollout.baseline == Baseline::Park) {
             let hint = "the host was red before anything was changed: mend it, then `longshore retry --failed`";
             return Ok(Some((HostOutcome::Parked, Some(failure.hint(hint)))));
         }

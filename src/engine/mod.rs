@@ -51,7 +51,7 @@ use crate::{
 
 pub use ahead::done_ahead;
 pub use ask::{ask, read_out};
-pub use close::{Verdict, close};
+pub use close::{Closed, Verdict, close, close_host};
 pub use exec::{AdHoc, exec};
 pub use host::{Backup, backup_of};
 pub use manifest::{Manifest, ManifestError};
@@ -311,6 +311,7 @@ fn run_started(plan: &Plan, purpose: &str) -> Happening {
                     // Looking takes nothing down.
                     downtime: if purpose == "look" { BTreeMap::new() } else { downtime(host) },
                     proven_by: proven_by(host),
+                    proven_at_end: purpose != "look" && host.is_proven_at_end(),
                 };
                 (name.clone(), line)
             })

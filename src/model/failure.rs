@@ -26,7 +26,7 @@ pub enum FailureClass {
     TimedOut,
     /// A check after the change was not green.
     Check,
-    /// Nothing is wrong with the host: its wave or its run was given up for others.
+    /// Nothing is wrong with the host: its wave or its run was given up for others, or a person closed it there.
     GivenUp,
     /// An undo ended with an error: the host is stuck.
     Undo,

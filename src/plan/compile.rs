@@ -322,6 +322,7 @@ fn rollout(playbook: &Playbook, total: usize) -> Rollout {
         after_data: playbook.on_failure.after_data,
         scope: playbook.on_failure.scope,
         outside_window: doc.outside_window,
+        baseline: doc.baseline,
         per_minute: None,
     }
 }

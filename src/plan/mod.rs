@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 /// The words of documents that plans keep as they are.
 pub use crate::config::documents::{
-    AfterData, BeforeData, OutsideWindow, Promote, ReleaseKind, Requirement, Retry, Scope, Window, WindowKind,
+    AfterData, Baseline, BeforeData, OutsideWindow, Promote, ReleaseKind, Requirement, Retry, Scope, Window, WindowKind,
 };
 use crate::{
     model::{Acknowledged, Effect, HostName, KeptBy, SecretId, SecretSource, Span, StepId, StepPart, Version},
@@ -154,6 +154,9 @@ pub struct Rollout {
     /// What becomes of a host whose turn comes outside its window.
     #[serde(default)]
     pub outside_window: OutsideWindow,
+    /// What becomes of a host that is red before anything is changed.
+    #[serde(default, skip_serializing_if = "Baseline::is_park")]
+    pub baseline: Baseline,
     /// Hosts that are begun within a minute at most. `None`: as many as can be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_minute: Option<u32>,
@@ -406,6 +409,11 @@ impl HostPlan {
     pub fn is_backward_compatible(&self) -> bool {
         let mut steps = self.steps.iter().filter(|step| step.effect.passes_no_return()).peekable();
         steps.peek().is_some() && steps.all(|step| step.effect == Effect::Data && step.backward_compatible)
+    }
+
+    /// Whether the checks at the end prove that what came up with a step is up, where no step before them does.
+    pub fn is_proven_at_end(&self) -> bool {
+        !self.checks.is_empty()
     }
 
     /// Whether anything is done on the host: it is not refused. One that was not asked can at least be read about.

@@ -82,6 +82,7 @@ fn the_digest_covers_every_word_of_a_plan() {
             after_data: AfterData::Hold,
             scope: Scope::Host,
             outside_window: OutsideWindow::Leave,
+            baseline: Baseline::Park,
             per_minute: None,
         },
         summary: None,
@@ -147,7 +148,7 @@ fn s_12_the_summary_counts_what_the_hosts_of_the_plan_say() {
     assert_eq!(summary, Summary::of(&plan));
     assert_eq!(summary.hosts, plan.hosts.len());
     // Show the page, write the tag down, migrate, switch, wait, take the page away.
-    assert_eq!(summary.downtime, Some(Lengths { least: Span::seconds(187), most: Span::seconds(187) }));
+    assert_eq!(summary.downtime, Some(Lengths { least: Span::seconds(195), most: Span::seconds(195) }));
     assert_eq!(summary.no_return.len(), 1);
     assert_eq!((summary.no_return[0].number, summary.no_return[0].hosts.len()), (8, plan.hosts.len()));
     // Noon on a Saturday: the window of one host opens on Monday, those of the others are open.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{Effect, HostName, Span},
-    plan::{Bound, Coverage, FailureBudget, Lengths, NoReturn, Plan, Purpose, Summary},
+    plan::{Baseline, Bound, Coverage, FailureBudget, Lengths, NoReturn, Plan, Purpose, Summary},
 };
 
 /// Column in which the sentences begin.
@@ -61,6 +61,10 @@ fn lines(plan: &Plan, summary: &Summary, page: &Page) -> Vec<(&'static str, Stri
     lines.extend(summary.no_return.iter().map(|point| ("no return", no_return(point, plan, page))));
     if summary.no_return.is_empty() {
         lines.push(("no return", "none: a host that fails is taken back by itself".to_owned()));
+    }
+    if plan.rollout.baseline == Baseline::Tell {
+        let gates = if plan.hosts.values().any(|host| !host.gates.is_empty()) { "; its gates must hold" } else { "" };
+        lines.push(("red before", format!("a host that is red before is worked on all the same{gates}")));
     }
     lines.extend(canary(plan, &summary.canary, page).map(|sentence| ("canary", sentence)));
     let within = plan.waves.iter().any(|wave| !wave.budget.is_unlimited());

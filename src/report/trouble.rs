@@ -137,7 +137,12 @@ fn ways_on(state: &RunState, number: RunNumber) -> Vec<String> {
     if state.hosts.values().any(open) {
         ways.push(format!("`longshore resume {number}` goes on with the hosts that are not finished"));
     }
-    if any(&|outcome| matches!(outcome, Some(Failed | Undone | Parked))) {
+    let closed = |host: &HostState| {
+        let class = host.failure.as_ref().map(|failure| failure.class);
+        host.outcome == Some(Failed) && class == Some(FailureClass::GivenUp)
+    };
+    let failed = |host: &HostState| matches!(host.outcome, Some(Failed | Undone | Parked)) && !closed(host);
+    if state.hosts.values().any(failed) {
         ways.push(format!("once mended, `longshore retry {number} --failed` takes them through the plan again"));
     }
     // One whose state is lost, or that refuses steps, has a way of its own, which its hint says.

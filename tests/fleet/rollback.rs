@@ -182,6 +182,46 @@ fn g_34_g_35_g_36_each_way_on_works_from_a_held_run_over_ssh() {
     fleet.assert_nothing_runs();
 }
 
+/// What the held run would go on with is not there any more, so it does not; and it need not wait for ever.
+#[test]
+fn g_34_a_held_host_that_another_run_brought_back_is_not_gone_on_with_and_is_closed_by_a_person() {
+    let Some(fleet) = fleet(2, &[("web-1", "broken"), ("web-2", "broken")]) else { return };
+    fleet.longshore(["apply", "up", "--yes"]).run().expect_code(3);
+    let mend = "hosts = \"web-1\"\n[[steps]]\nname = \"Schema back\"\nno-undo = \"it is over\"\n\
+                command = { run = \"echo mended >>trace; echo 1 >head\", dir = \"{{path}}\" }\n";
+    fleet.write("playbooks/mend.toml", mend);
+    // Looking at it, or running what changes nothing there, is in nobody's way.
+    fleet.longshore(["check", "all"]).run();
+    let ran = fleet.longshore(["apply", "mend", "--yes"]).run().expect_code(0);
+    let ran = ran.tells("web-1 still waits for a person in run 0001");
+    assert!(!crate::command::flat(&ran.err).contains("web-2 still waits"), "{ran}");
+
+    for words in [
+        vec!["resume", "1", "--as", "roll-forward", "--host", "web-1"],
+        vec!["resume", "1", "--as", "code-rollback", "--host", "web-1"],
+        vec!["resume", "1", "--as", "restore", "--host", "web-1"],
+        vec!["retry", "1", "--held", "--as-planned"],
+    ] {
+        let ran = fleet.longshore(words).run().expect_code(6);
+        ran.tells("run 0001 does not go on with what has changed since: web-1 (by run 0003)")
+            .tells("`longshore close 0001 --host web-1 --reason TEXT`");
+    }
+    assert_eq!(words(&fleet, "web-1", "trace"), "migrate switch stop mended");
+    // The other is as it was, and goes on.
+    let ran = fleet.longshore(["resume", "1", "--as", "code-rollback", "--host", "web-2"]).run().expect_code(3);
+    assert_eq!(ran.row("web-2")[1], "undone", "{ran}");
+
+    let close = ["close", "1", "--host", "web-1", "--reason", "run 3 took its schema back"];
+    fleet.longshore(close).run().expect_code(0).tells("web-1: closed in run 0001");
+    assert_eq!(words(&fleet, "web-1", "trace"), "migrate switch stop mended");
+    // Nobody is waited for any more, and it is told why.
+    let ran = fleet.longshore(["resume", "1"]).run().expect_code(1);
+    assert!(!crate::command::flat(&format!("{ran}")).contains("held"), "{ran}");
+    let told = fleet.longshore(["history", "show", "1", "--host", "web-1"]).run();
+    told.says("closed by").says("run 3 took its schema back");
+    fleet.longshore(close).run().expect_code(2).tells("web-1 is failed, neither held nor stuck");
+}
+
 #[test]
 fn f_30_g_27_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host() {
     let Some(fleet) = fleet(3, &[("web-2", "nothing-to-migrate")]) else { return };

@@ -12,6 +12,6 @@ pub use inventory::{BecomeDoc, Group, HostEntry, Inventory, Profile, Settings, V
 pub use playbook::{AfterData, BeforeData, OnFailure, Playbook, Scope};
 pub use releases::{Release, ReleaseKind, Releases};
 pub use role::{DataStore, Loss, Role, RoleCheck};
-pub use rollout::{Amount, Budget, Canary, CanaryHosts, Promote, RolloutDoc, Soak, WaveBudget, WaveHosts};
+pub use rollout::{Amount, Baseline, Budget, Canary, CanaryHosts, Promote, RolloutDoc, Soak, WaveBudget, WaveHosts};
 pub use step::{OneOrMany, Requirement, Retry, StepDoc};
 pub use window::{Day, OutsideWindow, Window, WindowKind};

@@ -29,8 +29,29 @@ pub struct RolloutDoc {
     pub promote: Promote,
     /// What becomes of a host whose turn comes outside its window.
     pub outside_window: OutsideWindow,
+    /// What becomes of a host that is red before anything is changed. Its gates must hold either way.
+    pub baseline: Baseline,
     /// How many hosts may go wrong before no more are started.
     pub budget: Budget,
+}
+
+/// What a red check before the change means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Baseline {
+    /// The host is parked: left as it was found.
+    #[default]
+    Park,
+    /// It is told, and the host is worked on all the same: for what mends hosts that are down. A fact that such a host
+    /// does not tell is what an earlier run recorded of it.
+    Tell,
+}
+
+impl Baseline {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub(crate) fn is_park(&self) -> bool {
+        *self == Self::Park
+    }
 }
 
 /// The first wave.

@@ -3,7 +3,7 @@
 use super::Turn;
 use crate::{
     model::{Failure, FailureClass, Version},
-    plan::{Asked, Installed, Reading},
+    plan::{Asked, Baseline, Installed, Reading},
 };
 
 impl Turn<'_> {
@@ -90,6 +90,10 @@ impl Turn<'_> {
         }
         self.of.facts.iter().filter(|(_, fact)| fact.relied_on && fact.how.is_some()).find_map(|(name, fact)| {
             let seen = now.facts.get(name);
+            if seen.is_none() && self.plan.rollout.baseline == Baseline::Tell {
+                // It is down, perhaps, and what it was is from an earlier run.
+                return None;
+            }
             let say = |value: Option<&String>| value.map_or_else(|| "unknown".to_owned(), |value| format!("`{value}`"));
             (seen != fact.value.as_ref()).then(|| {
                 format!(

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{Control, Means, Mode, Promoter, Secrets, Stop, Windows, Word, apply, resume};
 use crate::{
-    config::documents::{AfterData, BeforeData, OutsideWindow, Promote, Scope},
+    config::documents::{AfterData, Baseline, BeforeData, OutsideWindow, Promote, Scope},
     event::{Event, Happening, RecordError, Recorder, RunState},
     model::{Effect, ExitCode, HostName, HostOutcome, RunId, Secret, SecretId, SecretSource, Span, StepId, StepPart},
     plan::{FailureBudget, HostPlan, Plan, PlannedCheck, PlannedStep, PlannedUndo, Purpose, Rollout, Watch, Wave},
@@ -276,6 +276,7 @@ fn plan(waves: &[&[&str]], steps: Vec<PlannedStep>) -> Plan {
             after_data: AfterData::Hold,
             scope: Scope::Host,
             outside_window: OutsideWindow::Leave,
+            baseline: Baseline::Park,
             per_minute: None,
         },
         summary: None,

@@ -308,6 +308,33 @@ async fn a_red_check_after_the_change_takes_it_back_but_a_lost_link_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_red_before_is_worked_on_where_the_plan_says_so_and_its_gates_must_hold() {
+    for (baseline, gate, outcome) in [
+        (Baseline::Park, 0, HostOutcome::Parked),
+        (Baseline::Tell, 0, HostOutcome::Done),
+        (Baseline::Tell, 1, HostOutcome::Parked),
+    ] {
+        let transport =
+            attached().answer(Answer::to("probe-health").times(1).status(1)).answer(Answer::to("two").status(gate));
+        let mut plan = plan(&[&["web-1"]], vec![step("one")]);
+        plan.hosts[0].checks = vec![check("probe-health")];
+        plan.hosts[0].gates = vec![check("two")];
+        plan.rollout.baseline = baseline;
+        let bench = Bench::new(transport.clone());
+        bench.apply(&plan.seal()).await;
+        assert_eq!(bench.notes.outcome("web-1"), Some(outcome), "{baseline:?}, gate {gate}");
+        // What was red is recorded and shown either way.
+        let state = bench.notes.state();
+        let red = |known: &&crate::event::CheckState| {
+            known.phase == crate::event::Phase::Baseline && known.verdict == crate::model::Verdict::Fail
+        };
+        assert_eq!(state.hosts[&name("web-1")].checks.iter().filter(red).count(), 1, "{baseline:?}");
+        let began = ran(&transport, "web-1", WORDS).contains(&"one".to_owned());
+        assert_eq!(began, outcome == HostOutcome::Done, "{baseline:?}, gate {gate}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn secrets_reach_only_the_steps_that_name_them_and_no_record() {
     let said = "token value-of-TOKEN\nlongshore-receipt note value-of-TOKEN\n";
     let transport = attached()

@@ -129,7 +129,9 @@ impl Compiler<'_> {
                     }
                 }
                 if index + 1 < scopes.len() {
+                    let first = steps.len();
                     self.prove_hop(hop, role, &base, &mut steps);
+                    proofs.push(first..steps.len());
                 }
                 let mut of_hop = self.checks(hop, role.map(|role| role.gate.as_slice()).unwrap_or_default(), &base);
                 of_hop.extend(self.checks(hop, &play.playbook.gate, &self.order.base.clone()));

@@ -148,6 +148,7 @@ at-once = 3
 soak = { for = "2m", every = "15s", healthy = 3, within = "1m", red = 3, flaps = 2, control = 4 }
 promote = "auto"
 outside-window = "leave"
+baseline = "park"
 
 [rollout.budget]
 failed = 0
@@ -217,6 +218,7 @@ const EDITS: &[(usize, &str, &str)] = &[
     (6, "control = 4", "control = 1"),
     (6, "promote = \"auto\"", "promote = \"manual\""),
     (6, "outside-window = \"leave\"", "outside-window = \"wait\""),
+    (6, "baseline = \"park\"", "baseline = \"tell\""),
     (6, "failed = 0\nunreachable", "failed = 1\nunreachable"),
     (6, "unreachable = 1", "unreachable = 2"),
     (6, "inconclusive = 1", "inconclusive = 0"),
