@@ -234,7 +234,11 @@ fn position(host: Option<&HostState>, step: &StepId) -> String {
     let Some(found) = host.and_then(|host| Some((host, host.steps.get_full(step)?))) else { return "step".to_owned() };
     let (host, (index, _, state)) = found;
     match state.part {
-        StepPart::Main => format!("step {}/{}", index + 1, host.steps_total),
+        StepPart::Main => {
+            // Those of an incident stand between them, where the host went on after it.
+            let number = host.steps.values().take(index + 1).filter(|step| step.part.is_main()).count();
+            format!("step {number}/{}", host.steps_total)
+        }
         StepPart::Incident => "incident:".to_owned(),
         StepPart::SafetyCopy => "safety copy:".to_owned(),
         StepPart::Restore => "restore:".to_owned(),
