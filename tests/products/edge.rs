@@ -12,6 +12,8 @@ use std::{
 pub enum Behind {
     /// To a server at this address.
     Server(String),
+    /// To the server at the first of these addresses whose file is the same as this one, or else to nobody.
+    WithFile(PathBuf, Vec<(PathBuf, String)>),
     /// Each request is answered with this.
     Answer(&'static str),
 }
@@ -37,6 +39,13 @@ fn serve(mut stream: TcpStream, behind: Behind) {
             let answer =
                 format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}", text.len());
             let _ = stream.write_all(answer.as_bytes());
+        }
+        Behind::WithFile(file, servers) => {
+            let has = |path: &PathBuf| std::fs::read(path).ok();
+            let server = servers.into_iter().find(|(path, _)| has(&file).is_some_and(|text| Some(text) == has(path)));
+            if let Some((_, address)) = server {
+                serve(stream, Behind::Server(address));
+            }
         }
         Behind::Server(address) => {
             let Ok(server) = TcpStream::connect(address) else { return };

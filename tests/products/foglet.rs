@@ -15,42 +15,53 @@ use longshore::event::HostState;
 
 const COMMAND: &str = "release_command = 'bin/foglet_bbs eval \"FogletBbs.Release.seed()\"'";
 const SECRETS: [&str; 2] = ["DATABASE_URL", "SECRET_KEY_BASE"];
-const OLD: &str = "20260301090000";
-const NEW: &str = "20260512100000";
+pub const OLD: &str = "20260301090000";
+pub const NEW: &str = "20260512100000";
 
 /// What `bin/foglet_bbs` of each image does in the machine of the release command. Knows two words, and nothing else.
 const RELEASE: &str = r#"#!/bin/sh
 set -e
 tag=${1##*:}
 sql() { "BIN/psql" -X -q -v ON_ERROR_STOP=1 -h "SOCKET" -U postgres -d "DATABASE" -c "$1"; }
-case $2 in 'bin/foglet_bbs eval "FogletBbs.Release.seed()"') ;; *) echo "unknown: $2" >&2; exit 64 ;; esac
+# As Ecto does it: what is applied is passed over on the way up, and what this release does not have on the way down.
+there=$("BIN/psql" -X -A -t -h "SOCKET" -U postgres -d "DATABASE" -c "select count(*) from schema_migrations where version = 20260512100000")
+case $2 in
+  'bin/foglet_bbs eval "FogletBbs.Release.seed()"') ;;
+  "bin/foglet_bbs eval 'FogletBbs.Release.rollback(FogletBbs.Repo, 20260512100000)'")
+    case $tag in 0.3.*) sql "begin; alter table posts drop topic; delete from schema_migrations where version = 20260512100000; commit" ;; esac
+    exit 0 ;;
+  *) echo "unknown: $2" >&2; exit 64 ;;
+esac
 [ ! -e "$(dirname "$0")/migrations-fail" ] || { echo '** (Ecto.MigrationError) it does not go' >&2; exit 1; }
 case $tag in
-  0.3.*) sql "begin; alter table posts add topic text; insert into schema_migrations values (20260512100000); commit" ;;
+  0.3.*) [ "$there" = 1 ] || sql "begin; alter table posts add topic text; insert into schema_migrations values (20260512100000); commit" ;;
 esac
 [ ! -e "$(dirname "$0")/seeds-fail" ] || { echo 'seeds do not go' >&2; exit 1; }
 [ -e "$(dirname "$0")/seeds-nothing" ] || sql "insert into config values ('name', 'Foglet') on conflict do nothing"
 [ ! -e "$(dirname "$0")/seeds-for-tests" ] || sql "insert into users values ('qa-bot')"
 "#;
 
-struct Foglet {
-    fleet: Fleet,
-    fly: Fly,
+pub struct Foglet {
+    pub fleet: Fleet,
+    pub fly: Fly,
     postgres: Postgres,
-    _boards: [Sshd; 3],
+    /// The one that people know, one with another key, one without a screen.
+    pub boards: [Sshd; 3],
 }
 
 /// A board to be: its name, and how people reach its release 0.2.1 or 0.3.0.
 #[derive(Clone, Copy)]
-enum Login {
+pub enum Login {
     Good,
     Dead,
     OtherKey,
     NoScreen,
+    /// The key that lay in the board's folder when its machine started: that of people, or another.
+    ItsOwn,
 }
 
 impl Foglet {
-    fn with(boards: &[(&str, Login)]) -> Option<Self> {
+    pub fn with(boards: &[(&str, Login)]) -> Option<Self> {
         if !Path::new("/usr/bin/python3").exists() || !Path::new("/usr/bin/jq").exists() {
             crate::sshd::skip("there is no /usr/bin/python3, or no jq");
             return None;
@@ -100,8 +111,18 @@ impl Foglet {
                 Login::Dead => None,
                 Login::OtherKey => Some(at(other)),
                 Login::NoScreen => Some(at(silent)),
+                Login::ItsOwn => {
+                    let starts = "#!/bin/sh\ncp \"$(dirname \"$0\")/data/ssh/ssh_host_ed25519_key\" \"$(dirname \"$0\")/shown\"\n";
+                    fs::write(folder.join("starts"), starts).expect("written");
+                    fs::set_permissions(folder.join("starts"), fs::Permissions::from_mode(0o755)).expect("may be run");
+                    fs::copy(key_of(&fleet, good), folder.join("shown")).expect("copied");
+                    let servers =
+                        [good, other].map(|one| (key_of(&fleet, one), format!("{}:{}", one.address, one.port)));
+                    Some(Behind::WithFile(folder.join("shown"), servers.into()))
+                }
             };
-            let mut ssh = BTreeMap::from([("0.2.0", at(good))]);
+            let old = if matches!(login, Login::ItsOwn) { new.clone().expect("it is there") } else { at(good) };
+            let mut ssh = BTreeMap::from([("0.2.0", old)]);
             ssh.extend(["0.2.1", "0.3.0"].into_iter().filter_map(|tag| Some((tag, new.clone()?))));
             let ssh = edge::listen(running.clone(), ssh);
             let web = edge::listen(running, ["0.2.0", "0.2.1", "0.3.0"].map(|tag| (tag, Behind::Answer("ok"))).into());
@@ -134,44 +155,45 @@ impl Foglet {
         copy("playbooks/foglet-upgrade.toml", &[alone, ("soak = \"10m\"", "soak = { for = \"6s\", every = \"1s\" }")]);
         copy("playbooks/foglet-schema-rollback.toml", &[]);
         copy("playbooks/foglet-backup.toml", &[]);
-        let foglet = Self { fleet, fly, postgres, _boards: screens };
+        copy("playbooks/foglet-restore-keys.toml", &[]);
+        let foglet = Self { fleet, fly, postgres, boards: screens };
         foglet.longshore(["apply", "foglet-backup", "--yes"]).run().expect_code(0);
         Some(foglet)
     }
 
-    fn longshore<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Longshore {
+    pub fn longshore<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Longshore {
         let path = format!("{}:{}", self.postgres.bin.display(), self.fly.path());
         self.fleet.longshore(arguments).env("TOKEN", TOKEN).env("DBPW", "pw-of-the-test").env("PATH", &path)
     }
 
-    fn upgrade(&self, to: &str) -> Ran {
+    pub fn upgrade(&self, to: &str) -> Ran {
         let read: &[&str] = if to == "0.3.0" { &["--ack", "0.3.0"] } else { &[] };
         self.longshore(["apply", "foglet-upgrade", "--to", to, "--yes"].iter().chain(read).copied()).run()
     }
 
-    fn sql(&self, board: &str, query: &str) -> String {
+    pub fn sql(&self, board: &str, query: &str) -> String {
         self.postgres.sql(&board.replace('-', "_"), query)
     }
 
-    fn outcomes(&self) -> BTreeMap<String, String> {
+    pub fn outcomes(&self) -> BTreeMap<String, String> {
         let state = self.longshore(["--output", "json", "history", "show", "last"]).run().expect_code(0).state();
         let outcome = |host: &HostState| host.outcome.map_or_else(String::new, |outcome| outcome.as_str().to_owned());
         state.hosts.iter().map(|(name, host)| (name.to_string(), outcome(host))).collect()
     }
 
-    fn told(&self, run: &str, board: &str) -> String {
+    pub fn told(&self, run: &str, board: &str) -> String {
         flat(&self.longshore(["history", "show", run, "--host", board]).run().expect_code(0).out)
     }
 }
 
 /// The file with a server's host key.
-fn key_of(fleet: &Fleet, server: &Sshd) -> std::path::PathBuf {
+pub fn key_of(fleet: &Fleet, server: &Sshd) -> std::path::PathBuf {
     let files = fs::read_dir(fleet.lab.path("")).expect("there").flatten().map(|entry| entry.path());
     let named = |path: &std::path::PathBuf| path.to_string_lossy().ends_with(&format!("-{}-key", server.port));
     files.into_iter().find(named).expect("it has a key")
 }
 
-fn deploys(changes: &[String]) -> Vec<&str> {
+pub fn deploys(changes: &[String]) -> Vec<&str> {
     changes.iter().map(String::as_str).filter(|call| call.starts_with("deploy ")).collect()
 }
 
@@ -184,7 +206,7 @@ fn approval(foglet: &Foglet, ran: &Ran, board: &str) -> String {
 }
 
 /// The newest copy of a name in a board's folder.
-fn copy_of(foglet: &Foglet, board: &str, name: &str, extension: &str) -> std::path::PathBuf {
+pub fn copy_of(foglet: &Foglet, board: &str, name: &str, extension: &str) -> std::path::PathBuf {
     let folder =
         fs::read_dir(foglet.fly.folder(board).join("backups")).expect("there").flatten().map(|entry| entry.path());
     let named = |path: &std::path::PathBuf| {
@@ -351,16 +373,18 @@ fn g_01_g_05_g_06_g_07_g_08_g_09_g_15_what_must_be_there_before_is_asked_for_and
 #[test]
 fn g_02_g_13_g_14_g_15_g_27_g_29_g_32_g_33_g_34_g_35_g_36_g_38_a_release_command_that_fails_leaves_the_machines_and_a_moved_schema_is_held()
  {
-    let boards = ["board-fails", "board-code", "board-data", "board-empty"];
+    let boards = ["board-fails", "board-code", "board-data", "board-empty", "board-forward"];
     let Some(foglet) = Foglet::with(&boards.map(|board| (board, Login::Good))) else { return };
     // One does not migrate at all; the others migrate, and their seeds fail after that.
     fs::write(foglet.fly.folder("board-fails").join("migrations-fail"), "").expect("written");
     fs::write(foglet.fly.folder("board-code").join("seeds-for-tests"), "").expect("written");
-    fs::write(foglet.fly.folder("board-data").join("seeds-fail"), "").expect("written");
+    for board in ["board-data", "board-forward"] {
+        fs::write(foglet.fly.folder(board).join("seeds-fail"), "").expect("written");
+    }
     fs::write(foglet.fly.folder("board-empty").join("seeds-nothing"), "").expect("written");
     let ran = foglet.upgrade("0.3.0").expect_code(3);
     let outcomes = foglet.outcomes();
-    assert_eq!(boards.map(|board| outcomes[board].as_str()), ["undone", "held", "held", "held"], "{ran}");
+    assert_eq!(boards.map(|board| outcomes[board].as_str()), ["undone", "held", "held", "held", "held"], "{ran}");
 
     // Nothing moved: the machine was never touched, and nothing had to be deployed back.
     assert!(foglet.told("last", "board-fails").contains("release command failed - aborting deployment"));
@@ -370,7 +394,7 @@ fn g_02_g_13_g_14_g_15_g_27_g_29_g_32_g_33_g_34_g_35_g_36_g_38_a_release_command
     );
     assert_eq!(foglet.fly.state("board-fails")["machines"][0]["version"], 1);
 
-    for board in ["board-code", "board-data"] {
+    for board in ["board-code", "board-data", "board-forward"] {
         // Traffic is kept off it and it is stopped, in this order, and only then evidence is kept; nothing is restored.
         let changes = foglet.fly.changes(board);
         let last: Vec<_> = changes.iter().rev().take(2).rev().map(String::as_str).collect();
@@ -391,6 +415,42 @@ fn g_02_g_13_g_14_g_15_g_27_g_29_g_32_g_33_g_34_g_35_g_36_g_38_a_release_command
     }
     assert!(foglet.told("last", "board-code").contains("for tests: qa-bot"), "{ran}");
     assert!(foglet.told("last", "board-empty").contains("config: 0"), "{ran}");
+
+    // One goes on, once its seeds are mended: people are let in again, and what was applied is not applied again.
+    fs::remove_file(foglet.fly.folder("board-forward").join("seeds-fail")).expect("mended");
+    let ran = foglet.longshore(["resume", "--as", "roll-forward", "--host", "board-forward"]).run().expect_code(3);
+    let outcomes = foglet.outcomes();
+    assert_eq!((outcomes["board-forward"].as_str(), outcomes["board-data"].as_str()), ("done", "held"), "{ran}");
+    let machine = &foglet.fly.state("board-forward")["machines"][0];
+    assert_eq!((&machine["state"], &machine["cordoned"]), (&"started".into(), &false.into()), "{ran}");
+    assert_eq!(foglet.fly.runs("board-forward"), "0.3.0", "{ran}");
+    assert_eq!(
+        foglet.sql("board-forward", "select count(*) || (select value from config) from schema_migrations"),
+        "2Foglet"
+    );
+    let told = foglet.told("last", "board-forward");
+    assert!(told.contains("step 5/5 The defaults are there, accounts for tests are not: done"), "{told}");
+    for check in
+        ["/up answers", "People can log in by SSH", "The machines pass their checks", "The volumes are those of before"]
+    {
+        assert!(told.contains(&format!("check (after) {check}: pass")), "{check} was not made: {told}");
+    }
+    let changes = foglet.fly.changes("board-forward");
+    let order: Vec<_> = changes.iter().map(|call| call.split(" -a ").next().expect("its words")).collect();
+    assert_eq!(
+        order,
+        [
+            "ssh console",
+            "ssh console",
+            "deploy",
+            "machine cordon",
+            "machine stop",
+            "machine start",
+            "machine uncordon",
+            "deploy"
+        ],
+        "{ran}"
+    );
 
     // One goes back by code alone: a person said so, and no migration is run with the old image.
     let ran = foglet.longshore(["resume", "--as", "code-rollback", "--host", "board-code"]).run();
@@ -421,63 +481,6 @@ fn g_02_g_13_g_14_g_15_g_27_g_29_g_32_g_33_g_34_g_35_g_36_g_38_a_release_command
     // Nothing good was overwritten.
     let kept = foglet.postgres.sql("postgres", "select datname from pg_database where datname like 'board_data_pre_%'");
     assert_eq!(foglet.postgres.sql(&kept, "select count(*) from posts"), "2", "{ran}");
-}
-
-#[test]
-fn g_28_g_31_a_schema_is_rolled_back_only_to_a_chosen_version_on_somebodys_word() {
-    let Some(foglet) = Foglet::with(&[("board-a", Login::Good)]) else { return };
-    foglet.upgrade("0.3.0").expect_code(0);
-    // What the release can do to its schema, in its machine; it knows one sentence.
-    let release = foglet.fly.folder("board-a").join("data/foglet_bbs");
-    let text = RELEASE
-        .split("case $2")
-        .next()
-        .expect("its beginning")
-        .replace("BIN", &foglet.postgres.bin.display().to_string());
-    let text =
-        text.replace("SOCKET", &foglet.postgres.folder.path().display().to_string()).replace("DATABASE", "board_a");
-    let text = text.replace("tag=${1##*:}\n", "")
-        + "[ \"$*\" = \"eval FogletBbs.Release.rollback(FogletBbs.Repo, 20260512100000)\" ] || { echo \"unknown: $*\" >&2; exit 64; }\n\
-           sql 'begin; alter table posts drop topic; delete from schema_migrations where version = 20260512100000; commit'\n";
-    fs::write(&release, text).expect("written");
-    fs::set_permissions(&release, fs::Permissions::from_mode(0o755)).expect("may be run");
-    let profiles = foglet.fleet.project().join("inventory/foglet-profiles.toml");
-    let text = fs::read_to_string(&profiles).expect("there");
-    fs::write(&profiles, text.replace("-C \"bin/foglet_bbs eval", "-C \"/data/foglet_bbs eval")).expect("written");
-    let head = || foglet.sql("board-a", "select max(version) from schema_migrations");
-
-    // Nobody at a terminal and no word in a file: the default is no, whatever `--yes` says.
-    let choose = |version: &str| {
-        let text =
-            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks/foglet-schema-rollback.toml"))
-                .expect("there");
-        foglet.fleet.write(
-            "playbooks/foglet-schema-rollback.toml",
-            &text.replace("schema-version = \"\"", &format!("schema-version = \"{version}\"")),
-        );
-    };
-    choose(NEW);
-    let apply = ["apply", "foglet-schema-rollback", "--to", "0.2.0", "--yes"];
-    let ran = foglet.longshore(apply).run().expect_code(6);
-    assert_eq!(head(), NEW, "{ran}");
-    let step = "Roll the schema back, the chosen migration included";
-    let text = format!(
-        "[[approve]]\nhost = \"board-a\"\naction = \"irreversible\"\nsteps = [\"{step}\"]\nto = \"0.2.0\"\nby = \"anna\"\n"
-    );
-    let file = foglet.fleet.write("approvals.toml", &text).to_string_lossy().into_owned();
-    // With the word, but without a version, or with one that is not there, nothing is done either.
-    for (version, cause) in [("", "choose the migration"), ("20990101000000", "that migration is not applied here")] {
-        choose(version);
-        let ran = foglet.longshore(apply.into_iter().chain(["--approvals", &file])).run().expect_code(1);
-        assert!(flat(&ran.out).contains(cause) && head() == NEW, "{ran}");
-    }
-    choose(NEW);
-    let ran = foglet.longshore(apply.into_iter().chain(["--approvals", &file])).run().expect_code(0);
-    assert_eq!(head(), OLD, "{ran}");
-    // The release that ran on it runs again, and migrates nothing.
-    assert_eq!(foglet.fly.runs("board-a"), "0.2.0", "{ran}");
-    let changes = foglet.fly.changes("board-a");
-    assert!(deploys(&changes).last().expect("a deployment").contains("--skip-release-command"), "{changes:?}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod control_group;
 mod edge;
 mod fly;
 mod foglet;
+mod foglet_back;
 mod notices;
 mod postgres;
 mod svrunner;

@@ -47,15 +47,15 @@ impl<'a> Boards<'a> {
             std::fs::copy(source().join(&name), project.path(&name)).expect("copied");
         }
         project.change("roles/foglet/role.toml", "for = \"20s\"", "for = \"6s\"");
-        for name in ["inventory/foglet-profiles.toml", "playbooks/foglet-backup.toml", "playbooks/foglet-upgrade.toml"]
-        {
+        for name in [
+            "inventory/foglet-profiles.toml",
+            "playbooks/foglet-backup.toml",
+            "playbooks/foglet-upgrade.toml",
+            "playbooks/foglet-schema-rollback.toml",
+            "playbooks/foglet-restore-keys.toml",
+        ] {
             std::fs::copy(source().join(name), project.path(name)).expect("copied");
         }
-        std::fs::copy(
-            source().join("playbooks/foglet-schema-rollback.toml"),
-            project.path("playbooks/foglet-schema-rollback.toml"),
-        )
-        .expect("copied");
         project.change("playbooks/foglet-upgrade.toml", "soak = \"10m\"", "soak = { for = \"4s\", every = \"1s\" }");
         let key = project.path("lookout");
         let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
@@ -166,9 +166,9 @@ impl<'a> Boards<'a> {
     }
 }
 
-/// There, with everything proven that must be, and back with its data.
+/// There, with everything proven that must be, and back with its data; then back by its schema from a hold, and its host keys.
 #[test]
-fn g_03_g_04_g_05_g_09_g_10_g_11_g_12_g_13_g_16_g_17_g_27_a_board_goes_there_by_a_container_of_the_new_image_and_back_with_its_data()
+fn g_03_g_04_g_05_g_09_g_10_g_11_g_12_g_13_g_14_g_16_g_17_g_27_g_28_a_board_goes_there_by_a_container_of_the_new_image_and_back_with_its_data()
  {
     let Some(rig) = Rig::with(&HOSTS[..1]) else { return };
     let boards = Boards::installed(&rig, 1);
@@ -240,11 +240,47 @@ fn g_03_g_04_g_05_g_09_g_10_g_11_g_12_g_13_g_16_g_17_g_27_a_board_goes_there_by_
     let ran = boards.longshore(["rollback", "last", "--yes", "--approvals", &approvals]).run().expect_code(0);
     let after = boards.as_it_is(1);
     assert_eq!(after[1..], before[1..], "{ran}");
-    assert_eq!((boards.runs(1).as_str(), boards.key(1)), ("0.2.0", key), "{ran}");
+    assert_eq!((boards.runs(1).as_str(), boards.key(1)), ("0.2.0", key.clone()), "{ran}");
     let aside = boards.sql(1, "select datname from pg_database where datname like 'foglet\\_pre\\_%'");
     let count =
         format!("docker exec foglet-postgres-1 psql -X -A -t -U foglet -d {aside} -c 'select count(*) from posts'");
     assert_eq!(boards.shell(1, &count), "2", "{ran}");
+
+    // An account for tests is no release: held, stopped, and back by its schema, with what was written.
+    boards.fault(1, "seeds-for-tests");
+    let ran = boards.upgrade("0.3.0").expect_code(3);
+    assert!(boards.told(1).contains("for tests: qa-bot"), "{ran}{}", boards.told(1));
+    assert_eq!((boards.runs(1).as_str(), boards.head(1).as_str()), ("", NEW), "{ran}");
+    boards.fault(1, "");
+    let playbook = "playbooks/foglet-schema-rollback.toml";
+    boards.project.change(playbook, "schema-version = \"\"", &format!("schema-version = {NEW:?}"));
+    let step = "Roll the schema back, the chosen migration included";
+    let word = format!(
+        "[[approve]]\nhost = \"board-1\"\naction = \"irreversible\"\nsteps = [{step:?}]\nto = \"0.2.0\"\nby = \"anna\"\n"
+    );
+    boards.project.write("approvals.toml", &word);
+    let apply = ["apply", "foglet-schema-rollback", "--to", "0.2.0", "--yes", "--approvals", &approvals];
+    let ran = boards.longshore(apply).run().expect_code(0);
+    assert_eq!((boards.runs(1).as_str(), boards.head(1).as_str()), ("0.2.0", OLD), "{ran}");
+    assert!(boards.data(1).contains("lookout qa-bot") && boards.key(1) == key, "{ran}");
+
+    // Its keys are lost, and it shows one that nobody knows, until those of the copy lie there again.
+    let volume = boards.shell(1, "docker volume inspect -f '{{.Mountpoint}}' foglet_data");
+    boards.shell(1, &format!("rm {volume}/ssh/*; docker compose restart -t 1 foglet 2>&1; sleep 2"));
+    assert_ne!(boards.key(1), key);
+    let word =
+        "[[approve]]\nhost = \"board-1\"\naction = \"restore\"\nsteps = [\"Put the host keys back\"]\nby = \"anna\"\n";
+    boards.project.write("approvals.toml", word);
+    let ran = boards.longshore(["apply", "foglet-restore-keys", "--yes"]).run().expect_code(6);
+    assert_ne!(boards.key(1), key, "{ran}");
+    let apply = ["apply", "foglet-restore-keys", "--yes", "--approvals", &approvals];
+    let ran = boards.longshore(apply).run().expect_code(0);
+    assert_eq!(boards.key(1), key, "{ran}");
+    let lies = boards.shell(
+        1,
+        &format!("cd {volume}; ls | sed 's/_pre_.*/_pre/'; stat -c '%a %u' ssh/ssh_host_ed25519_key; ls ssh_pre_*"),
+    );
+    assert_eq!(lies, "faults\nssh\nssh_pre\n600 0\nssh_host_ed25519_key\nssh_host_ed25519_key.pub", "{ran}");
 }
 
 /// The canary proves the migration first; each way on from a hold, to its end.

@@ -4,8 +4,8 @@
 
 `PLACE/APP` is the folder of an app. Its `state.json` has `token` (or nothing), `app`, `images`, `machines`, `volumes`, `releases`, `secrets`, `logs`. What goes
 wrong stands in its `faults`, a word a line: `deploy`, `snapshots`, `volumes` (they are never made), `TAG:FAULT` for an image (`crashes`, `unhealthy`,
-`restarts`, `new-volume`, `logs LINE`). The release command of fly.toml is run as its `release IMAGE COMMAND`, and what a machine does
-when it starts as its `starts TAG`, where there is one; `running` has the tag of the machine that runs, or nothing. What the machine's volume
+`restarts`, `new-volume`, `logs LINE`). The release command of fly.toml is run as its `release IMAGE COMMAND`, as is that of a console in a machine of its own, and what a machine does
+when it starts as its `starts TAG`, where there is one; with `stays` a deployment leaves a machine stopped that was; `running` has the tag of the machine that runs, or nothing. What the machine's volume
 has is in `data`, what others have in `volumes/ID`, and snapshots in `kept/ID`. Each call is noted in `calls`.
 """
 import fcntl
@@ -174,8 +174,9 @@ def deploy(words):
             one["config"]["mounts"] = [dict(old, path=mounts["destination"], name=mounts["source"])]
         one["image_ref"].update({"tag": tag, "digest": "sha256:" + tag.replace(".", "") * 8})
         one["version"] += 1
-        one["state"] = "stopped" if f"{tag}:crashes" in faults else "started"
-        one["cordoned"] = False
+        if "stays" not in faults:
+            one["state"] = "stopped" if f"{tag}:crashes" in faults else "started"
+            one["cordoned"] = False
         one["config"]["metadata"]["fly_release_version"] = str(number)
         one["checks"] = [{"name": "up", "status": "critical" if f"{tag}:unhealthy" in faults else "passing", "output": ""}]
         one["events"].append({"type": "start", "status": "started", "timestamp": int(time.time() * 1000)})
@@ -252,15 +253,45 @@ def main():
             one = machine(id)
             if WORDS[1] in ("cordon", "uncordon"):
                 one["cordoned"] = WORDS[1] == "cordon"
-            else:
-                one["state"] = {"stop": "stopped", "start": "started"}[WORDS[1]]
+            elif WORDS[1] == "start" and one["state"] != "started":
+                one["state"] = "started"
+                tag = one["image_ref"]["tag"]
+                if os.path.exists(FOLDER + "/starts") and not run([FOLDER + "/starts", tag]):
+                    die("the machine does not start")
+            elif WORDS[1] == "stop":
+                one["state"] = "stopped"
         return save()
-    if WORDS[:2] == ["ssh", "console"]:
+    if area == ["console"]:
+        found, _ = options(WORDS[1:], [], ["-a", "-c", "--image", "-C"])
+        if found.get("-c") and not os.path.exists(found["-c"]):
+            die(f"open {found['-c']}: no such file or directory")
+        image = found["--image"].split("@")[0]
+        if image not in state["images"]:
+            die(f"failed to get image: could not find image \"{image}\"")
+        # Its machine has no volume, and goes with it.
+        if not run([FOLDER + "/release", image, found["-C"]]):
+            die("ssh shell: Process exited with status 1")
+        return None
+    if area == ["ssh"] and WORDS[1:2] and WORDS[1] in ("console", "sftp"):
         import shlex
 
-        found, _ = options(WORDS[2:], [], ["-a", "-C"])
-        if not any(m["state"] == "started" for m in state["machines"]):
+        flags = [] if WORDS[1] == "console" else ["-m"]
+        found, rest = options(WORDS[2:], [], ["-a", "-C", "--machine", *flags], many=WORDS[1] == "sftp")
+        started = [m["id"] for m in state["machines"] if m["state"] == "started"]
+        if not started:
             die("app has no started VMs")
+        if found.get("--machine", started[0]) not in started:
+            die(f"--machine=\"{found['--machine']}\" not found/started")
+        if WORDS[1] == "sftp":
+            if len(rest) != 3 or rest[0] != "put" or not rest[2].startswith("/data/"):
+                die(f"unknown command for \"flyctl ssh sftp\": {' '.join(rest)}")
+            remote = FOLDER + rest[2]
+            if os.path.exists(remote):
+                die(f"remote file {rest[2]} already exists. flyctl sftp doesn't overwrite existing files for safety")
+            with open(rest[1], "rb") as local, open(remote, "xb") as to:
+                to.write(local.read())
+            os.chmod(remote, int(found.get("-m", "0644"), 8))
+            return print(f"{os.path.getsize(remote)} bytes uploaded to {rest[2]}")
         # No shell; the volume of the machine is a folder here.
         words = [word.replace("/data", FOLDER + "/data") for word in shlex.split(found["-C"])]
         if not run(words):
