@@ -20,6 +20,14 @@ pub struct Place {
     pub range: Range<usize>,
 }
 
+impl Place {
+    /// Names the file and the line, as editors open them: `roles/app/role.toml:8`.
+    pub fn file_and_line(&self) -> String {
+        let line = self.text[..self.range.start].matches('\n').count() + 1;
+        format!("{}:{line}", self.file.display())
+    }
+}
+
 /// One thing that is wrong, with where and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {

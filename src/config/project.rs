@@ -9,9 +9,9 @@ use std::{
 use indexmap::IndexMap;
 
 use super::{
-    Changelog, Diagnostic, SelectError, builtin,
+    Changelog, Diagnostic, Place, SelectError, builtin,
     diagnostic::in_reading_order,
-    documents::{Inventory, Playbook, Profile, Releases, Role},
+    documents::{Inventory, Playbook, Profile, Release, Releases, Role},
     lint, read,
     resolve::{self, FlatProfile},
     schema::DocumentKind,
@@ -19,7 +19,7 @@ use super::{
     source::{KeyPath, Source},
     suggest,
 };
-use crate::model::{GroupName, HostName, ProfileName};
+use crate::model::{GroupName, HostName, ProfileName, Version};
 
 /// Everything that the documents of a project folder say.
 #[derive(Debug, Clone)]
@@ -58,6 +58,18 @@ pub struct RoleFolder {
     pub(super) releases_source: Option<Source>,
     /// `role.toml` could not be read, so that nothing is known of what it says.
     pub(super) is_unknown: bool,
+}
+
+impl RoleFolder {
+    /// Returns where `releases.toml` says that a release is never to be installed.
+    pub fn blocked_at(&self, version: &Version) -> Option<Place> {
+        let (releases, source) = (self.releases.as_ref()?, self.releases_source.as_ref()?);
+        let is_it = |release: &Release| {
+            release.blocked.is_some() && release.version.compare(version) == Some(std::cmp::Ordering::Equal)
+        };
+        let index = releases.release.iter().position(is_it)?;
+        Some(source.place(&KeyPath::root().key("release").index(index).key("blocked")))
+    }
 }
 
 impl Project {

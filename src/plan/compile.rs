@@ -251,7 +251,9 @@ impl<'a> Compiler<'a> {
                 Some(format!("its `releases.toml` has {}", suggest::list(&known)));
         }
         if let Some(why) = release.and_then(|release| release.blocked.as_ref()) {
-            self.complain(None, format!("release {wanted} is blocked: {why}"));
+            let problem = self.complain(None, format!("release {wanted} is blocked: {why}"));
+            problem.place = folder.and_then(|folder| folder.blocked_at(&wanted));
+            problem.hint = Some("choose another release with `--to`".to_owned());
         }
         Some(wanted)
     }

@@ -171,6 +171,11 @@ fn f_16_t_02_no_combination_of_flags_changes_data_without_a_verified_backup() {
 
     let own: Vec<_> =
         FLAGS.into_iter().filter(|(flag, _)| !["--yes", "--ack", "--as-planned"].contains(flag)).collect();
+    // Where nobody can be asked, notes that nobody acknowledged keep everything from being begun.
+    let unread = fleet.longshore(["apply", "up", "--yes"]).run().expect_code(2);
+    let unread = unread.tells("have not been acknowledged").tells("then say `--ack 1.1.0`");
+    assert_eq!(trace(&fleet, "web-1"), "", "{unread}");
+    fleet.longshore(["history"]).run().says("no runs yet");
     for chosen in 0..1_u32 << own.len() {
         let mut flags: Vec<_> =
             own.iter().enumerate().filter(|(bit, _)| (chosen >> bit) & 1 == 1).map(|(_, flag)| *flag).collect();
@@ -201,4 +206,28 @@ fn f_16_t_02_no_combination_of_flags_changes_data_without_a_verified_backup() {
     assert!(trace(&fleet, "web-1").ends_with("fetch backup migrate switch"), "{ran}");
     // Who read the notes of the release is told with the run.
     fleet.longshore(["history", "show", "last"]).run().says("the notes of 1.1.0 were read by");
+}
+
+#[test]
+fn a_blocked_release_is_refused_with_its_line_its_reason_and_what_to_do() {
+    let releases = "[[release]]\nversion = \"1.0.0\"\n\n[[release]]\nversion = \"1.1.0\"\nrequired-stop = true\n\
+                    blocked = \"does not start\"\n\n[[release]]\nversion = \"1.2.0\"\nblocked = \"loses mail\"\n\n\
+                    [[release]]\nversion = \"1.3.0\"\n";
+    let Some(fleet) = fleet(releases, "1.3.0") else { return };
+    // The one wanted: nothing is planned, whichever host it would be for.
+    let named = fleet.longshore(["plan", "up", "--to", "1.2.0"]).run().expect_code(2);
+    let named = named.tells("error: release 1.2.0 is blocked: loses mail").tells("roles/app/releases.toml:11:11");
+    named.tells("blocked = \"loses mail\"").tells("hint: choose another release with `--to`");
+    // One on the way that cannot be gone around: the host is refused.
+    let plan = fleet.longshore(["plan", "up"]).run().expect_code(6);
+    let plan = plan.says("the way to 1.3.0 must stop at 1.1.0, and that is blocked: does not start");
+    plan.says("`roles/app/releases.toml:7` blocks it").says("ask the product's makers which release takes its place");
+    // In a playbook it is wrong before anybody asks for a plan.
+    let up =
+        fs::read_to_string(fleet.project().join("playbooks/up.toml")).expect("a playbook").replace("1.3.0", "1.2.0");
+    fleet.write("playbooks/up.toml", &up);
+    let lint = fleet.longshore(["lint"]).run().expect_code(2);
+    let lint = lint.says("the release `1.2.0` is never to be installed: loses mail").says("playbooks/up.toml:4:6");
+    lint.says("hint: choose another release; `roles/app/releases.toml:11` blocks this one");
+    assert_eq!([trace(&fleet, "web-1"), trace(&fleet, "web-2")], ["", ""]);
 }

@@ -159,7 +159,9 @@ fn role<'a>(
             Some(release) => {
                 if let Some(reason) = &release.blocked {
                     let message = format!("the release `{wanted}` is never to be installed: {reason}");
-                    found.error(source.place(&at), message, None);
+                    let says = folder.blocked_at(wanted).map(|place| place.file_and_line()).unwrap_or_default();
+                    let hint = format!("choose another release; `{says}` blocks this one");
+                    found.error(source.place(&at), message, Some(hint));
                 }
             }
             None => {}

@@ -25,6 +25,12 @@ pub(super) fn releases(releases: &Releases, source: &Source, found: &mut Finding
         if release.version.as_str().trim().is_empty() {
             found.error(source.place(&at), "a version cannot be empty", None);
         }
+        if release.required_stop && release.blocked.is_some() {
+            let message =
+                format!("no host comes past the release `{}`: it must stop there, and must not", release.version);
+            let hint = "mark the release that takes its place as `required-stop` instead".to_owned();
+            found.warning(source.key_place(&list.index(index).key("blocked")), message, Some(hint));
+        }
         for (position, name) in release.requires_env.iter().enumerate() {
             let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
             if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {

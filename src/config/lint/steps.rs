@@ -79,6 +79,7 @@ impl Steps<'_, '_, '_> {
                         with the reason why none is needed";
             self.found.error(source.key_place(&at.key("effect")), message, Some(hint.to_owned()));
         }
+        self.passed_over(at, step);
         let Some(reason) = &step.unprotected else { return };
         let place = source.key_place(&at.key("unprotected"));
         if reason.trim().is_empty() {

@@ -8,7 +8,7 @@ use crate::{
     model::Version,
     plan::{
         Asked, Installed, Purpose, Refusal,
-        path::{Atlas, Hop},
+        path::{Atlas, Hop, NoWay},
     },
 };
 
@@ -128,7 +128,14 @@ impl Compiler<'_> {
         let allows = |tag: &Version| host.allow_tags.iter().any(|glob| matches_glob(glob, tag.as_str()));
         match atlas.way(from, wanted, &allows) {
             Ok(hops) => Journey { hops, ..journey },
-            Err(no_way) => Journey::refused(no_way.to_string(), no_way.hint(), Asked::Yes),
+            Err(no_way) => {
+                let mut journey = Journey::refused(no_way.to_string(), no_way.hint(), Asked::Yes);
+                if let (Some(refused), NoWay::BlockedStop { version, .. }) = (&mut journey.refused, &no_way) {
+                    let says = folder.blocked_at(version);
+                    refused.causes.extend(says.map(|place| format!("`{}` blocks it", place.file_and_line())));
+                }
+                journey
+            }
         }
     }
 

@@ -28,6 +28,17 @@ impl Steps<'_, '_, '_> {
         self.found.error(self.setting.source.key_place(&at.key("health")), message, None);
     }
 
+    /// Tells an undo of what changes data: it is passed over. Unless the host itself takes the step back, where nobody
+    /// confirms it.
+    pub(super) fn passed_over(&mut self, at: &KeyPath, step: &StepDoc) {
+        let effect = step.effect.or_else(|| step.action().map(|action| action.kind().effect()));
+        if step.undo.is_some() && step.confirm_within.is_none() && effect == Some(Effect::Data) {
+            let message = "this undo never runs: only a restore takes data back";
+            let hint = "take it out, or put what is code into a step of its own, with an `undo` of its own".to_owned();
+            self.found.warning(self.setting.source.key_place(&at.key("undo")), message, Some(hint));
+        }
+    }
+
     /// No host is restarted twice because nobody heard of the first time.
     pub(super) fn restarts_once(&mut self, at: &KeyPath, step: &StepDoc) {
         let says_so = [
