@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     engine,
-    event::RunState,
+    event::{Event, Happening, RunState},
     ledger::{Control, Ledger, RunRecord},
     model::{ExitCode, HostName},
     plan::{HostPlan, Plan, PlannedUndo, Promote},
-    report,
+    report::{self, words},
 };
 
 /// Show how a run stands, from any terminal
@@ -80,8 +80,7 @@ pub(super) async fn status(args: &StatusArgs, global: &Global, screen: &Screen) 
     let record = find(&ledger, &args.run)?;
     loop {
         let record = ledger.run(record.number)?;
-        let state =
-            RunState::fold(&ledger.events(record.number, None)?).map_err(|error| CliError::usage(error.to_string()))?;
+        let (state, paused) = standing_of(&ledger, &record)?;
         if screen.format == OutputFormat::Json {
             screen.print(&summary(&record, &state).to_string())?;
         } else {
@@ -89,7 +88,7 @@ pub(super) async fn status(args: &StatusArgs, global: &Global, screen: &Screen) 
                 screen.print("\x1b[H\x1b[2J")?;
             }
             screen.print(&report::results(&state, Some(record.number), &screen.page()))?;
-            screen.say(&standing(&record, &state, ledger.plan(record.number).ok().as_deref()));
+            screen.say(&standing(&record, &state, paused, ledger.plan(record.number).ok().as_deref()));
         }
         if !args.watch || !record.running {
             return Ok(ExitCode::Good);
@@ -98,8 +97,17 @@ pub(super) async fn status(args: &StatusArgs, global: &Global, screen: &Screen) 
     }
 }
 
+/// What is known of a run, and whether a person has paused it.
+fn standing_of(ledger: &Ledger, record: &RunRecord) -> Result<(RunState, bool), CliError> {
+    let events = ledger.events(record.number, None)?;
+    let state = RunState::fold(&events).map_err(|error| CliError::usage(error.to_string()))?;
+    let begins = |event: &&Event| matches!(event.what, Happening::RunStarted { .. } | Happening::RunResumed { .. });
+    let since = events.iter().rfind(begins).map_or(record.begun, |event| event.at);
+    Ok((state, record.running && ledger.is_paused(record.number, since)?))
+}
+
 /// One line on how the run stands, and what can be typed.
-fn standing(record: &RunRecord, state: &RunState, plan: Option<&str>) -> String {
+fn standing(record: &RunRecord, state: &RunState, paused: bool, plan: Option<&str>) -> String {
     let number = record.number;
     let waits_after = || waits_after(state, &serde_json::from_str(plan?).ok()?);
     match (record.running, state.ended) {
@@ -107,6 +115,9 @@ fn standing(record: &RunRecord, state: &RunState, plan: Option<&str>) -> String 
             format!(
                 "run {number} waits for a person: `longshore promote {number}` lets the wave after {wave} begin, `abort` ends the run"
             )
+        }
+        (true, _) if paused => {
+            format!("run {number} is paused: no new hosts until `longshore promote {number}`; `abort` ends the run")
         }
         (true, _) => format!(
             "run {number} is running, by {}; `longshore pause`, `promote` and `abort` steer it",
@@ -123,6 +134,37 @@ fn waits_after<'a>(state: &'a RunState, plan: &Plan) -> Option<&'a str> {
     let is_manual = plan.waves.get(begun)?.promote == Promote::Manual;
     let wave = &state.waves[begun];
     (is_manual && wave.ended.is_some() && begun + 1 < state.waves.len()).then_some(wave.name.as_str())
+}
+
+/// Says that nobody is waited for, and what the run does instead: a word before its time is for nothing.
+fn nothing_to_promote(record: &RunRecord, state: &RunState, plan: &Plan) -> CliError {
+    let number = record.number;
+    let begun = state.waves.iter().rposition(|wave| wave.started.is_some());
+    let doing = begun.map_or_else(
+        || "no wave of it has begun".to_owned(),
+        |index| {
+            let wave = &state.waves[index];
+            let ended = |host: &&HostName| state.hosts.get(*host).is_some_and(|host| host.outcome.is_some());
+            let doing = match (wave.ended, wave.soaking) {
+                (Some(_), _) => format!("{} is over", wave.name),
+                (None, Some((_, length))) => format!("{} soaks for {length}", wave.name),
+                (None, None) => {
+                    let (done, all) = (wave.hosts.iter().filter(ended).count(), wave.hosts.len());
+                    format!("{} is under way, {done} of {} ended", wave.name, words::count(all, "host"))
+                }
+            };
+            let is_manual = plan.waves.get(index).is_some_and(|wave| wave.promote == Promote::Manual);
+            if is_manual && wave.ended.is_none() && index + 1 < state.waves.len() {
+                format!("{doing}; a person is asked once it is over")
+            } else {
+                doing
+            }
+        },
+    );
+    CliError::with_hint(
+        format!("run {number} waits for nobody, so there is nothing to promote: {doing}"),
+        format!("`longshore status {number}` says when it waits"),
+    )
 }
 
 fn summary(record: &RunRecord, state: &RunState) -> serde_json::Value {
@@ -164,6 +206,14 @@ fn ask(of: &OfRun, control: Control, global: &Global, screen: &Screen) -> Result
         } else {
             CliError::usage(message)
         });
+    }
+    if control == Control::Promote {
+        let (state, paused) = standing_of(&ledger, &record)?;
+        let plan: Plan = serde_json::from_str(&ledger.plan(record.number)?)
+            .map_err(|error| CliError::usage(format!("the plan of run {} cannot be read: {error}", record.number)))?;
+        if !paused && waits_after(&state, &plan).is_none() {
+            return Err(nothing_to_promote(&record, &state, &plan));
+        }
     }
     ledger.request(record.number, control, &run::owner(), of.reason.as_deref())?;
     screen.say(&format!("asked run {} to {}", record.number, control.as_str()));

@@ -100,6 +100,7 @@ fn row(record: &crate::ledger::RunRecord) -> report::RunRow {
         number: record.number,
         title: record.title.clone(),
         purpose: record.purpose.clone(),
+        looks_at: record.looks_at.clone(),
         begun: record.begun,
         ended: record.ended,
         exit: record.exit,

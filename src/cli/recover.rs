@@ -343,6 +343,7 @@ fn legal(
         waves,
         hosts: BTreeMap::from([(host.clone(), crate::event::HostLine::default())]),
         rolls_back: None,
+        looks_at: None,
         acknowledged: Vec::new(),
     };
     let opened = Happening::WaveStarted { wave, name: String::new() };

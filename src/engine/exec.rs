@@ -45,6 +45,7 @@ pub async fn exec(ad_hoc: Arc<AdHoc>, means: Means) -> Result<ExitCode, EngineEr
         waves: vec![WaveLine { name: "all".to_owned(), hosts: names.clone() }],
         hosts: hosts.collect(),
         rolls_back: None,
+        looks_at: None,
     };
     means.recorder.record(None, started).await?;
     means.recorder.record(None, Happening::WaveStarted { wave: 0, name: "all".to_owned() }).await?;

@@ -317,6 +317,7 @@ fn run_started(plan: &Plan, purpose: &str) -> Happening {
             })
             .collect(),
         rolls_back: plan.hosts.values().find_map(|host| Some(host.rollback.as_ref()?.of.clone())),
+        looks_at: (purpose == "look" && plan.purpose != Purpose::Apply).then(|| plan.purpose.as_str().to_owned()),
     }
 }
 

@@ -53,6 +53,9 @@ pub enum Happening {
         /// The finished run that this one takes back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rolls_back: Option<RunId>,
+        /// What a `look` is a look at, where that is no upgrade: `prefetch`, `rollback`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        looks_at: Option<String>,
         /// Whose notes were read, and by whom.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         acknowledged: Vec<Acknowledged>,

@@ -33,6 +33,8 @@ pub struct RunState {
     pub plan_digest: String,
     /// The finished run that this one takes back.
     pub rolls_back: Option<RunId>,
+    /// What a `look` is a look at, where that is no upgrade: `prefetch`, `rollback`.
+    pub looks_at: Option<String>,
     pub started: Option<Timestamp>,
     /// `None` while the run goes on, and for ever when its controller died.
     pub ended: Option<Timestamp>,
@@ -148,8 +150,18 @@ impl RunState {
         match &event.what {
             // What it says of hosts is in the events after it.
             Happening::RunRecovered { .. } => {}
-            Happening::RunStarted { title, plan_digest, purpose, waves, hosts, rolls_back, acknowledged: _ } => {
+            Happening::RunStarted {
+                title,
+                plan_digest,
+                purpose,
+                waves,
+                hosts,
+                rolls_back,
+                looks_at,
+                acknowledged: _,
+            } => {
                 self.rolls_back.clone_from(rolls_back);
+                self.looks_at.clone_from(looks_at);
                 self.run = Some(event.run.clone());
                 self.started = Some(event.at);
                 title.clone_into(&mut self.title);

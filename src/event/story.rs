@@ -58,6 +58,7 @@ impl Story {
                 waves,
                 hosts,
                 rolls_back: None,
+                looks_at: None,
             },
         );
         story

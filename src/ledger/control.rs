@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use rusqlite::OptionalExtension as _;
 
 use super::{Ledger, LedgerError};
 use crate::model::RunNumber;
@@ -63,6 +64,22 @@ impl Ledger {
             )?;
             Ok(())
         })
+    }
+
+    /// Whether a run starts no new hosts because a person asked so. A word that was heeded before `since`, when its
+    /// controller began, was for another one that is gone.
+    pub fn is_paused(&self, number: RunNumber, since: Timestamp) -> Result<bool, LedgerError> {
+        let reader = self.reader();
+        let mut statement = reader.prepare_cached(
+            "select control, taken_at from requests where run = ?1 and control in ('pause', 'promote')
+             order by id desc limit 1",
+        )?;
+        let last: Option<(String, Option<String>)> =
+            statement.query_row([number.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        Ok(last.is_some_and(|(control, taken)| {
+            let taken = taken.and_then(|taken| taken.parse::<Timestamp>().ok());
+            control == Control::Pause.as_str() && taken.is_none_or(|taken| taken >= since)
+        }))
     }
 
     /// Takes what was asked of a run since the last time, in order; each is taken once.

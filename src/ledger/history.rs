@@ -18,6 +18,8 @@ pub struct RunRecord {
     pub id: RunId,
     pub title: String,
     pub purpose: String,
+    /// What a `look` was a look at, where that was no upgrade.
+    pub looks_at: Option<String>,
     pub plan_digest: String,
     pub hosts: usize,
     pub controller: String,
@@ -37,8 +39,9 @@ impl RunRecord {
     }
 }
 
-const COLUMNS: &str =
-    "select number, id, title, purpose, plan_digest, hosts, controller, begun_at, ended_at, exit from runs";
+const COLUMNS: &str = "select number, id, title, purpose, plan_digest, hosts, controller, begun_at, ended_at, exit, \
+     case purpose when 'look' then (select json_extract(line, '$.looks-at') from events where run = number and sequence = 1) end \
+     from runs";
 
 impl Ledger {
     /// Lists the latest runs, the last one first.
@@ -187,6 +190,7 @@ fn read_record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         exit: row
             .get::<_, Option<String>>(9)?
             .and_then(|name| serde_json::from_value(serde_json::Value::String(name)).ok()),
+        looks_at: row.get(10)?,
         outcomes: BTreeMap::new(),
         running: false,
     })

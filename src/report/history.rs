@@ -22,6 +22,8 @@ pub struct RunRow {
     pub begun: Timestamp,
     pub ended: Option<Timestamp>,
     pub purpose: String,
+    /// What a `look` was a look at, where that was no upgrade.
+    pub looks_at: Option<String>,
     pub title: String,
     pub hosts: usize,
     pub outcomes: BTreeMap<HostOutcome, usize>,
@@ -43,7 +45,7 @@ pub fn history(runs: &[RunRow], page: &Page) -> String {
                 run.number.to_string(),
                 page.date(run.begun),
                 took.unwrap_or_default(),
-                format!("{} {}", command(&run.purpose), cell(&run.title)),
+                format!("{} {}", command(&run.purpose, run.looks_at.as_deref()), cell(&run.title)),
                 run.hosts.to_string(),
                 outcome(run, page),
             ]
@@ -89,7 +91,7 @@ fn word(outcome: HostOutcome, purpose: &str) -> &'static str {
 
 /// Says which run it is, above what else is told of it.
 pub fn heading(state: &RunState, number: RunNumber, page: &Page) -> String {
-    let title = format!("{} {}", command(&state.purpose), cell(&state.title));
+    let title = format!("{} {}", command(&state.purpose, state.looks_at.as_deref()), cell(&state.title));
     let mut text = page.wrap(&page.paint(Tone::Strong, &title), 2);
     let begun = state.started.map(|at| format!(", begun {}", page.date(at))).unwrap_or_default();
     let id = state.run.as_ref().map(|id| format!(", id {id}")).unwrap_or_default();

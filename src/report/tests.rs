@@ -254,6 +254,7 @@ fn the_history_lists_runs_and_tells_everything_of_one_host() {
         begun: at("2026-03-01T09:00:00Z"),
         ended: ended.map(at),
         purpose: "apply".to_owned(),
+        looks_at: None,
         title: "Upgrade fovea to 0.4.0".to_owned(),
         hosts: 8,
         outcomes,

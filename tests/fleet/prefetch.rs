@@ -76,6 +76,8 @@ fn what_is_fetched_ahead_is_not_fetched_again_and_changes_nothing_that_runs() {
     let looked = fleet.longshore(["prefetch", "up", "--check"]).run().expect_code(0);
     assert_eq!(looked.row("web-[1,2]")[1], "would change", "{looked}");
     assert_eq!(fetched(&fleet), ["", ""]);
+    fleet.longshore(["history"]).run().expect_code(0).says("prefetch --check up");
+    fleet.longshore(["history", "show", "last"]).run().expect_code(0).says("prefetch --check up");
 
     // Outside every window, and past a gate that is closed for the upgrade.
     let ran = fleet.longshore(["prefetch", "up", "--per-minute", "600"]).run().expect_code(0);

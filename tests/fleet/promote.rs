@@ -1,6 +1,15 @@
 //! A wave that waits for a person is let go on from another terminal, and by nothing that was said before its time.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use longshore::{
+    ledger::{Control, Ledger},
+    model::RunNumber,
+};
 
 use crate::{command::flat, fleet::Fleet};
 
@@ -12,7 +21,7 @@ canary = { hosts = 1, promote = "manual" }
 
 [[steps]]
 name = "Take a while"
-command = { run = "echo begun >>trace; sleep 3; echo ended >>trace", dir = "{{path}}" }
+command = { run = "echo begun >>trace; n=0; until [ -e go ] || [ $n -ge 600 ]; do sleep 0.1; n=$((n+1)); done; echo ended >>trace", dir = "{{path}}" }
 no-undo = "there is nothing to take back"
 "#;
 
@@ -37,7 +46,21 @@ fn a_wave_waits_for_a_person_at_another_terminal_and_heeds_no_word_of_before() {
     wait_until("the canary begins", || trace("web-01") == "begun");
     // The pause is over with this word, and the canary, of which nothing is known yet, is not promoted by it.
     fleet.longshore(["pause"]).run().expect_code(0);
-    fleet.longshore(["promote"]).run().expect_code(0);
+    fleet.longshore(["status"]).run().expect_code(0).tells("run 0001 is paused: no new hosts until");
+    fleet.longshore(["promote"]).run().expect_code(0).tells("asked run 0001 to promote");
+    // Where nothing waits the person is told so, and what the run does.
+    let early = fleet.longshore(["promote"]).run().expect_code(2);
+    let early = early.tells("run 0001 waits for nobody, so there is nothing to promote");
+    early.tells("canary is under way, 0 of 1 host ended; a person is asked once it is over");
+    // Nor is a word heeded that came while nobody looked.
+    let ledger = Ledger::open(&fleet.project(), Arc::new(jiff::Timestamp::now)).expect("a ledger");
+    ledger.request(RunNumber(1), Control::Promote, "anna@elsewhere", None).expect("asked");
+    // Words are taken in order, and a pause is one that can be seen to be taken.
+    fleet.longshore(["pause"]).run().expect_code(0);
+    wait_until("the words are taken", || !ledger.is_paused(RunNumber(1), jiff::Timestamp::MAX).expect("it is read"));
+    for host in ["web-01", "web-02"] {
+        fs::write(fleet.host(host).home.join("go"), "").expect("written");
+    }
     fleet.longshore(["promote"]).run().expect_code(0);
     wait_until("the run waits", || fleet.longshore(["status"]).run().err.contains("waits for a person"));
     let status = fleet.longshore(["status"]).run().tells("`longshore promote 0001` lets the wave after canary begin");

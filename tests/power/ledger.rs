@@ -60,6 +60,7 @@ fn writes() {
             waves,
             hosts: lines,
             rolls_back: None,
+            looks_at: None,
         };
         run.record(None, began).await.expect("recorded");
         run.record(None, Happening::WaveStarted { wave: 0, name: "all".to_owned() }).await.expect("recorded");

@@ -21,13 +21,13 @@ pub(in crate::report) const LONGEST: usize = 240;
 pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) -> Option<String> {
     let host = event.host.as_ref().and_then(|name| state.hosts.get(name));
     Some(match &event.what {
-        Happening::RunStarted { title, purpose, .. } => {
+        Happening::RunStarted { title, purpose, looks_at, .. } => {
             let hosts = words::count(state.hosts.len(), "host");
             let waves = match state.waves.len() {
                 0 | 1 => String::new(),
                 waves => format!(" in {}", words::count(waves, "wave")),
             };
-            format!("{} {}: {hosts}{waves}", command(purpose), cell(title))
+            format!("{} {}: {hosts}{waves}", command(purpose, looks_at.as_deref()), cell(title))
         }
         Happening::WaveStarted { wave, name } => {
             let names: Vec<_> = state.waves.get(*wave).map(|wave| wave.hosts.iter().collect()).unwrap_or_default();
@@ -210,9 +210,9 @@ fn detached(state: &RunState, page: &Page) -> String {
 }
 
 /// The command line that a run's purpose stands for.
-pub(in crate::report) fn command(purpose: &str) -> String {
+pub(in crate::report) fn command(purpose: &str, looks_at: Option<&str>) -> String {
     match purpose {
-        "look" => "apply --check".to_owned(),
+        "look" => format!("{} --check", cell(looks_at.unwrap_or("apply"))),
         other => cell(other),
     }
 }
