@@ -93,7 +93,9 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
     }
     let approved = match mode {
         Mode::Apply => {
-            approve::all(&plan, plan.hosts.keys().map(|host| (host, &[][..])), &args.approvals, screen).await?
+            let workshop = Workshop::open(&root, global, screen)?;
+            let hosts = plan.hosts.keys().map(|host| (host, &[][..]));
+            approve::all(&plan, hosts, &args.approvals, &workshop, screen).await?
         }
         Mode::Look { .. } => BTreeMap::new(),
     };

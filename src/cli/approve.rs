@@ -9,10 +9,15 @@ use std::{
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{error::CliError, prompt, run::owner, screen::Screen};
+use super::{
+    error::CliError,
+    prompt,
+    run::{Workshop, owner},
+    screen::Screen,
+};
 use crate::{
-    engine::{Answer, Answers, Backup},
-    model::{Approval, HostName, Version, clean_line},
+    engine::{self, Answer, Answers, Backup},
+    model::{Approval, Failure, HostName, Version, clean_line},
     plan::{Asked, HostPlan, NeedsApproval, Plan, PlannedStep},
     report::words,
 };
@@ -184,10 +189,11 @@ pub(super) async fn all(
     plan: &Plan,
     hosts: impl IntoIterator<Item = (&HostName, &[Approval])>,
     args: &ApprovalArgs,
+    workshop: &Workshop,
     screen: &Screen,
 ) -> Result<BTreeMap<HostName, Approval>, CliError> {
     let approver = Approver::new(args, screen)?;
-    let mut approved = BTreeMap::new();
+    let mut asked = Vec::new();
     for (host, given) in hosts {
         let refused = plan
             .hosts
@@ -198,14 +204,40 @@ pub(super) async fn all(
         else {
             continue;
         };
-        let facts = facts(host, &plan.hosts[host], &needed);
+        asked.push((host, needed));
+    }
+    let newest = newest(asked.iter().map(|(host, _)| (*host, &plan.hosts[*host])), workshop).await;
+    let mut approved = BTreeMap::new();
+    for (host, needed) in asked {
+        let facts = facts(host, &plan.hosts[host], &needed, newest.get(host));
         approved.insert(host.clone(), approver.ask(Question { host, needed, facts }).await?);
     }
     Ok(approved)
 }
 
+/// When the newest data on a host was written, as it says now, or why it does not.
+pub(super) type Newest = Result<String, Failure>;
+
+/// Asks hosts for their newest data, where their plans say how: what an approval would cost.
+pub(super) async fn newest<'a>(
+    hosts: impl IntoIterator<Item = (&'a HostName, &'a HostPlan)>,
+    workshop: &Workshop,
+) -> BTreeMap<HostName, Newest> {
+    engine::newest(hosts, workshop.means_without_run()).await
+}
+
+fn newest_in_words(newest: Option<&Newest>, held: Option<&str>) -> Option<String> {
+    let said = match (newest, held) {
+        (Some(Ok(now)), _) => now.clone(),
+        (Some(Err(why)), Some(held)) => format!("{held} when it was held, and not known now: {why}"),
+        (Some(Err(why)), None) => format!("not known: {why}"),
+        (None, held) => held?.to_owned(),
+    };
+    Some(format!("newest data on the host: {said}"))
+}
+
 /// What a person should know before approving.
-fn facts(host: &HostName, of: &HostPlan, needed: &NeedsApproval) -> Vec<String> {
+fn facts(host: &HostName, of: &HostPlan, needed: &NeedsApproval, newest: Option<&Newest>) -> Vec<String> {
     let names = |steps: &mut dyn Iterator<Item = &PlannedStep>| {
         words::and(&steps.map(|step| format!("`{}`", step.name)).collect::<Vec<_>>())
     };
@@ -223,7 +255,8 @@ fn facts(host: &HostName, of: &HostPlan, needed: &NeedsApproval) -> Vec<String> 
                 [Some(format!("`{}`: {}", step.name, kind.summary())), kept]
             });
             let lost = format!("lost: everything that was written on {host} since the copy was made");
-            return path.into_iter().chain(told.flatten()).chain([lost]).collect();
+            let newest = newest_in_words(newest, None);
+            return path.into_iter().chain(told.flatten()).chain(newest).chain([lost]).collect();
         }
         let steps: Vec<_> = needed.steps.iter().map(|step| format!("`{step}`")).collect();
         let steps = format!("cannot be taken back: {}, by no undo, rollback or restore", words::and(&steps));
@@ -234,17 +267,30 @@ fn facts(host: &HostName, of: &HostPlan, needed: &NeedsApproval) -> Vec<String> 
     let Some(kept) = backup else {
         let mut steps = of.steps.iter().filter(|step| step.effect.passes_no_return());
         facts.push(format!("changes data: {}", names(&mut steps)));
+        facts.extend(newest_in_words(newest, None));
         return facts;
     };
     let backup = Backup { step: kept.step.clone(), receipt: kept.receipt.clone(), ended: kept.ended };
     let mut copies = of.steps.iter().filter(|step| rollback.copies.contains(&step.id));
     let keeps = of.recovery.restore_keeps.clone().unwrap_or_else(|| names(&mut copies));
-    facts.extend(backup_facts(host, &backup, None, &keeps));
+    facts.extend(backup_facts(host, &backup, newest_in_words(newest, None), &keeps));
     facts
 }
 
+/// What a person should know before the backup of an unfinished run is put back. `held` is the newest data that the
+/// host had when it was held.
+pub(super) fn held_facts(
+    host: &HostName,
+    backup: &Backup,
+    newest: Option<&Newest>,
+    held: Option<&str>,
+    keeps: &str,
+) -> Vec<String> {
+    backup_facts(host, backup, newest_in_words(newest, held), keeps)
+}
+
 /// Says which backup would be put back on a host, what would be lost, and how what is there now is kept.
-pub(super) fn backup_facts(host: &HostName, backup: &Backup, newest: Option<&str>, keeps: &str) -> Vec<String> {
+fn backup_facts(host: &HostName, backup: &Backup, newest: Option<String>, keeps: &str) -> Vec<String> {
     let age = Timestamp::now().duration_since(backup.ended).unsigned_abs();
     let mut facts = vec![format!("backup: `{}` of {:.0}, {} ago", backup.step, backup.ended, words::duration(age))];
     for (fact, label) in
@@ -254,9 +300,7 @@ pub(super) fn backup_facts(host: &HostName, backup: &Backup, newest: Option<&str
             facts.push(format!("{label}: {}", clean_line(value.as_bytes(), 200)));
         }
     }
-    if let Some(newest) = newest {
-        facts.push(format!("newest data on the host: {newest}"));
-    }
+    facts.extend(newest);
     facts.push(format!("lost: everything that was written on {host} since {:.0}", backup.ended));
     facts.push(format!("kept: the data as it is now, by {keeps}"));
     facts

@@ -218,8 +218,9 @@ async fn go_on_as(way: Way, args: &Args, global: &Global, screen: &Screen) -> Re
                 };
                 let names: Vec<_> = of.recovery.safety_copy.iter().map(|step| format!("`{}`", step.name)).collect();
                 let keeps = of.recovery.restore_keeps.clone().unwrap_or_else(|| words::and(&names));
-                let newest = state.facts.get("newest").map(String::as_str);
-                let facts = approve::backup_facts(&host, &backup, newest, &keeps);
+                let newest = approve::newest([(&host, of)], &opened.workshop).await;
+                let held = state.facts.get("newest").map(String::as_str);
+                let facts = approve::held_facts(&host, &backup, newest.get(&host), held, &keeps);
                 let needed =
                     NeedsApproval { action: "restore", backup: Some(backup.ended), steps: Vec::new(), to: None };
                 let question = approve::Question { host: &host, needed, facts };
@@ -305,7 +306,7 @@ impl Opened {
         // Whoever began the run may have died before it was recorded what was approved.
         let given = |host| self.state.hosts.get(host).map_or(&[][..], |state| &state.approvals);
         let asked = hosts.iter().map(|host| (host, given(host)));
-        let mut approved = approve::all(&self.plan, asked, approvals, screen).await?;
+        let mut approved = approve::all(&self.plan, asked, approvals, &self.workshop, screen).await?;
         let answers = approvals.answers();
         screen.say(&format!("run {}: {purpose} for {}", self.record.number, words::count(hosts.len(), "host")));
         let choices = hosts.into_iter().map(|host| (host.clone(), Choice::approved(approved.remove(&host)))).collect();

@@ -130,7 +130,10 @@ async fn carry_out(
     screen: &Screen,
 ) -> Result<ExitCode, CliError> {
     let approved = match mode {
-        Mode::Apply => approve::all(&plan, plan.hosts.keys().map(|host| (host, &[][..])), approvals, screen).await?,
+        Mode::Apply => {
+            let hosts = plan.hosts.keys().map(|host| (host, &[][..]));
+            approve::all(&plan, hosts, approvals, workshop, screen).await?
+        }
         Mode::Look { .. } => BTreeMap::new(),
     };
     let plan = Arc::new(plan);

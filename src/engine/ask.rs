@@ -26,6 +26,9 @@ const ASK_WITHIN: Duration = Duration::from_secs(60);
 /// Lines of an answer that are kept. A version has one, a tag with its digest two.
 const MOST_LINES: u32 = 20;
 
+/// Bytes beyond those lines that are read and not kept. Who prints on is broken off, and has failed.
+const MOST_READ: u32 = 1_000_000;
+
 /// Bytes of the reason that are kept where a program fails.
 const MOST_OF_A_REASON: usize = 200;
 
@@ -88,6 +91,29 @@ pub async fn read_out(
         .await
 }
 
+/// Reads when the newest data of each host was written, where its plan says how, or why that is not known.
+pub async fn newest<'a>(
+    hosts: impl IntoIterator<Item = (&'a HostName, &'a HostPlan)>,
+    means: Means,
+) -> BTreeMap<HostName, Result<String, Failure>> {
+    let asked = hosts.into_iter().filter_map(|(host, of)| {
+        let program = program(of.recovery.newest.as_deref()?)?;
+        Some((host.clone(), (of.clone(), program)))
+    });
+    let asked: IndexMap<_, _> = asked.collect();
+    let line = |said: String| {
+        let line = first_line(&said);
+        line.ok_or_else(|| Failure::new(FailureClass::Step, "nothing was said"))
+    };
+    read_out(asked, means).await.into_iter().map(|(host, said)| (host, said.and_then(line))).collect()
+}
+
+/// The first line of an answer that says anything.
+fn first_line(said: &str) -> Option<String> {
+    let line = said.lines().map(str::trim).find(|line| !line.is_empty())?;
+    Some(clean_line(line.as_bytes(), 200))
+}
+
 /// Runs one program that only reads, as the host's usual user.
 async fn run(of: &HostPlan, program: String, link: &mut Link) -> Result<Result<String, Failure>, LinkError> {
     let session = link.session().await?;
@@ -132,9 +158,8 @@ pub(super) async fn read(host: &HostName, of: &HostPlan, link: &mut Link, means:
         means.recorder.record(Some(host), version).await?;
     }
     for ((name, _), answer) in facts().zip(&answers[sources..]) {
-        let line = answer.iter().flat_map(|text: &String| text.lines()).map(str::trim).find(|line| !line.is_empty());
-        if let Some(line) = line {
-            reading.facts.insert(name.clone(), clean_line(line.as_bytes(), 200));
+        if let Some(line) = answer.as_ref().ok().and_then(|said| first_line(said)) {
+            reading.facts.insert(name.clone(), line);
         }
     }
     for (fact, value) in &reading.facts {
@@ -153,8 +178,7 @@ pub(super) async fn read_fact(
     means: &Means,
 ) -> Result<Option<String>, LinkError> {
     let answer = answers(&[action], of, link).await?.pop().and_then(Result::ok);
-    let line = answer.as_deref().and_then(|text| text.lines().map(str::trim).find(|line| !line.is_empty()));
-    let found = line.map(|line| clean_line(line.as_bytes(), 200));
+    let found = answer.as_deref().and_then(first_line);
     let value = found.clone().unwrap_or_else(|| "unknown".to_owned());
     means.recorder.record(Some(host), Happening::FactRead { fact: fact.to_owned(), value }).await?;
     Ok(found)
@@ -200,7 +224,8 @@ fn program(action: &Action) -> Option<String> {
 }
 
 /// Puts programs into one. Each has a shell of its own, so that a mistake in one is no mistake in another. What one
-/// prints goes straight on; of what it complains of, the last line is told where it fails.
+/// prints goes straight on, and of what it complains of, the last line is told where it fails: apart from what it
+/// printed, so that no length of that hides it. Who prints more than is kept is read on, and comes to its own end.
 fn together(programs: &[Option<String>], nonce: &str) -> String {
     let mut text = String::new();
     for (index, program) in programs.iter().enumerate() {
@@ -209,43 +234,46 @@ fn together(programs: &[Option<String>], nonce: &str) -> String {
         let quoted = program.replace('\'', r"'\''");
         let _ = writeln!(
             text,
-            "o=$({{ e=$(sh -c '{quoted}' 2>&1 >&3 3>&- </dev/null) || {{ s=$?; \
-             printf '\\n%s failed %s %.{MOST_OF_A_REASON}s\\n' '{nonce}' \"$s\" \"$(printf '%s\\n' \"$e\" | tail -n 1)\"; }}; }} 3>&1 \
-             | head -n {MOST_LINES})\n\
+            "{{ o=$({{ e=$(sh -c '{quoted}' 2>&1 >&3 3>&- 4>&- </dev/null) || {{ s=$?; \
+             printf '%s failed %s %s %.{MOST_OF_A_REASON}s\\n' '{nonce}' {index} \"$s\" \
+             \"$(printf '%s\\n' \"$e\" | tail -n 1)\" >&4; }}; }} 3>&1 \
+             | {{ head -n {MOST_LINES}; head -c {MOST_READ} >/dev/null; }}); }} 4>&1\n\
              printf '%s %s\\n%.4000s\\n' '{nonce}' {index} \"$o\""
         );
     }
     text
 }
 
-/// Takes apart what [`together`] printed.
+/// Takes apart what [`together`] printed: that a program failed comes before what it printed.
 fn apart(said: &str, nonce: &str, count: usize) -> Vec<Answer> {
-    let mut answers: Vec<Answer> = vec![Err("nothing was said".to_owned()); count];
+    let mut answers: Vec<Option<Answer>> = vec![None; count];
     let mut at = None;
     for line in said.lines() {
         let told = line.strip_prefix(nonce).map(str::trim);
-        match told.map(|told| (told, told.strip_prefix("failed"))) {
+        match told.map(|told| (told, told.strip_prefix("failed "))) {
             Some((_, Some(failed))) => {
-                if let Some(answer) = at.take().and_then(|at: usize| answers.get_mut(at)) {
-                    let (status, said) = failed.trim().split_once(' ').unwrap_or((failed.trim(), ""));
-                    *answer = Err(reason(said, &format!("it ended with status {status}")));
+                let (index, failed) = failed.split_once(' ').unwrap_or((failed, ""));
+                let (status, said) = failed.split_once(' ').unwrap_or((failed, ""));
+                if let Some(answer) = index.parse::<usize>().ok().and_then(|index| answers.get_mut(index)) {
+                    *answer = Some(Err(reason(said, &format!("it ended with status {status}"))));
                 }
+                at = None;
             }
             Some((index, None)) => {
                 at = index.parse().ok();
-                if let Some(answer) = at.and_then(|at| answers.get_mut(at)) {
-                    *answer = Ok(String::new());
+                if let Some(answer) = at.and_then(|at: usize| answers.get_mut(at)) {
+                    answer.get_or_insert_with(|| Ok(String::new()));
                 }
             }
             None => {
-                if let Some(Ok(answer)) = at.and_then(|at| answers.get_mut(at)) {
+                if let Some(Some(Ok(answer))) = at.and_then(|at| answers.get_mut(at)) {
                     answer.push_str(line);
                     answer.push('\n');
                 }
             }
         }
     }
-    answers
+    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err("nothing was said".to_owned()))).collect()
 }
 
 #[cfg(test)]
@@ -253,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_program_answers_for_itself_whatever_the_others_do() {
+    fn every_program_answers_for_itself_whatever_the_others_do_and_however_much_it_prints() {
         let programs = [
             "echo '1.4.2'",
             "printf half; exit 3",
@@ -263,6 +291,11 @@ mod tests {
             "set -e; false; echo no",
             "true",
             "echo no; echo 'first' >&2; echo \"it's 100% gone\" >&2; echo >&2; exit 4",
+            "yes 1.4.2 | head -n 21; echo gone >&2; exit 5",
+            "yes 1.4.2 | head -n 70000; exit 6",
+            "echo 1.4.2; printf '%5000s'; exit 7",
+            "awk 'BEGIN { for (i = 0; i < 70000; i++) print i }'",
+            "exec yes",
         ];
         let programs: Vec<_> = programs.iter().map(|text| Some((*text).to_owned())).chain([None]).collect();
         let text = together(&programs, "mark");
@@ -278,6 +311,12 @@ mod tests {
         assert_eq!(lines(5), Err(&"it ended with status 1".to_owned()));
         assert_eq!(lines(6), Ok(""));
         assert_eq!(lines(7), Err(&"it's 100% gone".to_owned()));
-        assert_eq!(lines(8), Err(&"nothing was said".to_owned()), "who was not asked said nothing");
+        // However much a program prints, it is its end that tells whether it has answered.
+        assert_eq!(lines(8), Err(&"gone".to_owned()));
+        assert_eq!(lines(9), Err(&"it ended with status 6".to_owned()));
+        assert_eq!(lines(10), Err(&"it ended with status 7".to_owned()));
+        assert_eq!(lines(11).map(|text| text.lines().count()), Ok(20));
+        assert!(lines(12).is_err(), "it never ends by itself");
+        assert_eq!(lines(13), Err(&"nothing was said".to_owned()), "who was not asked said nothing");
     }
 }

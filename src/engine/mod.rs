@@ -50,7 +50,7 @@ use crate::{
 };
 
 pub use ahead::done_ahead;
-pub use ask::{ask, read_out};
+pub use ask::{ask, newest, read_out};
 pub use close::{Closed, Verdict, close, close_host};
 pub use exec::{AdHoc, exec};
 pub use host::{Backup, backup_of};

@@ -183,7 +183,11 @@ fn host_plan(
         migration: None,
         point_of_no_return: None,
         steps,
-        recovery: Recovery { restore_keeps: of.recovery.restore_keeps.clone(), ..Recovery::default() },
+        recovery: Recovery {
+            restore_keeps: of.recovery.restore_keeps.clone(),
+            newest: of.recovery.newest.clone(),
+            ..Recovery::default()
+        },
         rollback: Some(rollback),
         ..of.clone()
     };

@@ -122,3 +122,38 @@ fn what_was_approved_holds_for_the_run_and_for_no_other() {
     let ran = fleet.longshore(["resume", "--approvals", &file]).run().expect_code(0);
     assert_eq!(traces(&fleet), ["drop drop", "drop drop"], "{ran}");
 }
+
+/// A role with an action that puts a copy back that somebody brought.
+const PUT_BACK: &str = r#"
+about = "Plain files"
+
+[newest]
+command = { run = "tail -n 1 data", dir = "{{path}}" }
+
+[[actions.put-back]]
+name = "Put the copy back"
+restore = { from = "{{path}}/copy", unproven = "brought by hand", command = { run = "cp \"$LONGSHORE_BACKUP_FILE\" {{path}}/data", check = "test -s {{path}}/data", keeps = "data.old" } }
+"#;
+
+#[test]
+fn who_approves_a_restore_step_is_told_the_newest_data_that_it_would_replace() {
+    let Some(fleet) = fleet() else { return };
+    fleet.write("roles/app/role.toml", PUT_BACK);
+    fleet.write("playbooks/back.toml", "role = \"app\"\naction = \"put-back\"\nhosts = \"all\"\n");
+    for (file, text) in [("copy", "old\n"), ("data", "old\nof today\n")] {
+        fs::write(fleet.host("web-1").home.join(file), text).expect("written");
+    }
+    let ran = fleet.longshore(["apply", "back", "--yes"]).run().expect_code(6);
+    let ran = ran
+        .tells("nobody can be asked here to approve restore of web-1, and the default is no")
+        .tells("newest data on the host: of today")
+        .tells("lost: everything that was written on web-1 since the copy was made");
+    assert_eq!(fleet.read("web-1", "data"), "old\nof today\n", "{ran}");
+    // A host that does not say it is asked about all the same.
+    let file = approvals(&fleet, &["web-1"], "steps = [\"Put the copy back\"]\n");
+    let text = fs::read_to_string(&file).expect("just written").replace("irreversible", "restore");
+    fs::write(&file, text).expect("written");
+    let ran = fleet.longshore(["apply", "back", "--yes", "--approvals", &file]).run().expect_code(6);
+    ran.tells("does not approve restore of web-2")
+        .tells("newest data on the host: not known: asking ended with status 1");
+}

@@ -116,7 +116,7 @@ fn approval(fleet: &Fleet, ran: &Ran, host: &str) -> String {
 }
 
 #[test]
-fn g_34_g_35_g_36_each_way_on_works_from_a_held_run_over_ssh() {
+fn g_34_g_35_g_36_g_38_each_way_on_works_from_a_held_run_over_ssh() {
     let broken = ["web-1", "web-2", "web-3", "web-4"].map(|host| (host, "broken"));
     let Some(fleet) = fleet(4, &broken) else { return };
     let ran = fleet.longshore(["apply", "up", "--yes"]).run().expect_code(3);
@@ -150,6 +150,11 @@ fn g_34_g_35_g_36_each_way_on_works_from_a_held_run_over_ssh() {
     let ran = ran
         .tells("nobody can be asked here to approve restore of web-3, and the default is no")
         .tells("newest data on the host: new");
+    // What is told is what the host has now; where it does not say, what it had when it was held.
+    fs::rename(fleet.host("web-3").home.join("data"), fleet.host("web-3").home.join("away")).expect("moved");
+    let blind = fleet.longshore(restore).run().expect_code(6);
+    blind.tells("newest data on the host: new when it was held, and not known now: asking ended with status 1");
+    fs::rename(fleet.host("web-3").home.join("away"), fleet.host("web-3").home.join("data")).expect("moved");
     assert_eq!(words(&fleet, "web-3", "trace"), "migrate switch stop", "{ran}");
     let file = approval(&fleet, &ran, "web-3");
     let other = fs::read_to_string(&file).expect("just written").replace("backup = \"20", "backup = \"19");
@@ -223,7 +228,7 @@ fn g_34_a_held_host_that_another_run_brought_back_is_not_gone_on_with_and_is_clo
 }
 
 #[test]
-fn f_30_g_27_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host() {
+fn f_30_g_27_g_38_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host() {
     let Some(fleet) = fleet(3, &[("web-2", "nothing-to-migrate")]) else { return };
     fleet.longshore(["apply", "up", "--yes"]).run().expect_code(0);
     assert_eq!(has(&fleet, "web-1"), ["0.4.0", "old new", "version = 0.4.0"]);
@@ -247,6 +252,7 @@ fn f_30_g_27_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host(
         assert_eq!(words(&fleet, host, "trace"), "migrate switch", "{ran}");
         assert_eq!([&has(&fleet, host)[0], &words(&fleet, host, "copy")], ["0.4.0", ""], "{ran}");
     }
+    fleet.longshore(["history", "show", "last"]).run().expect_code(0).says("rollback --check Rollback of run 0001");
 
     // Code alone: the settings come back from what the upgrade's own step kept on the host.
     let ran = fleet.longshore(["rollback", "last", "web-2", "--yes"]).run().expect_code(0);
@@ -261,7 +267,8 @@ fn f_30_g_27_s_45_a_finished_upgrade_goes_back_in_the_shape_that_fits_each_host(
 
     // With data: never by `--yes` alone.
     let ran = fleet.longshore(["rollback", "1", "web-1", "--yes"]).run().expect_code(6);
-    let ran = ran.tells("lost: everything that was written on web-1 since");
+    let ran = ran.tells("backup: `Back up` of 20").tells(" ago").tells("newest data on the host: today");
+    let ran = ran.tells("lost: everything that was written on web-1 since").tells("kept: the data as it is now");
     assert_eq!(words(&fleet, "web-1", "trace"), "migrate switch", "{ran}");
     let file = approval(&fleet, &ran, "web-1");
     let ran = fleet.longshore(["rollback", "1", "web-1", "--yes", "--approvals", &file]).run().expect_code(0);

@@ -107,6 +107,11 @@ impl Compiler<'_> {
                 (!kept.is_empty()).then(|| kept.join(", "))
             };
             recovery.restore_keeps = role.restore_keeps.clone().or_else(own);
+        }
+        // Whoever approves that other data takes the place of what is live is told what that would cost.
+        let replaces = |step: &PlannedStep| matches!(step.action, Action::Restore(_));
+        let takes_back = recovery.rollback.iter().any(|step| step.effect.passes_no_return());
+        if !recovery.restore.is_empty() || takes_back || steps.iter().any(replaces) {
             recovery.newest = self.reading(scope, role.newest.as_ref(), "newest", base).map(Box::new);
         }
         let prepared = [&recovery.incident, &recovery.safety_copy, &recovery.restore, &recovery.rollback];
