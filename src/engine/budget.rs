@@ -60,6 +60,28 @@ impl Class {
     }
 }
 
+/// A limit that is passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Over {
+    /// How many counted, and what the budget allows.
+    pub(crate) limit: String,
+    /// Who counted, and for what, where not every host of its class does.
+    of: Option<String>,
+}
+
+impl Over {
+    fn class(limit: String) -> Self {
+        Self { limit, of: None }
+    }
+}
+
+impl std::fmt::Display for Over {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.limit)?;
+        self.of.as_ref().map_or(Ok(()), |of| write!(f, " {of}"))
+    }
+}
+
 /// Whether a host that ended so counts as failed.
 pub(crate) fn is_failure(outcome: HostOutcome) -> bool {
     Class::of(outcome) == Some(Class::Failed)
@@ -106,7 +128,7 @@ impl Tally {
         host: &HostName,
         outcome: HostOutcome,
         failure: Option<&Failure>,
-    ) -> Option<String> {
+    ) -> Option<Over> {
         // Who was taken back for others did not fail.
         let given_up = failure.is_some_and(|failure| failure.class == FailureClass::GivenUp);
         let class = Class::of(outcome).filter(|_| !given_up);
@@ -118,13 +140,7 @@ impl Tally {
     }
 
     /// Counts what the soak says of one host of a wave, and in which words. Returns why the run must halt, when it must.
-    pub(crate) fn absorb_soak(
-        &mut self,
-        wave: usize,
-        host: &HostName,
-        verdict: Verdict,
-        words: &str,
-    ) -> Option<String> {
+    pub(crate) fn absorb_soak(&mut self, wave: usize, host: &HostName, verdict: Verdict, words: &str) -> Option<Over> {
         match verdict {
             Verdict::Pass => None,
             Verdict::Fail => {
@@ -135,16 +151,16 @@ impl Tally {
         }
     }
 
-    fn count(&mut self, wave: usize, class: Class) -> Option<String> {
-        let in_run = self.run.add(class);
+    fn count(&mut self, wave: usize, class: Class) -> Option<Over> {
+        let in_run = self.run.add(class).map(|words| format!("{words} in the run"));
         let in_wave = self.waves.get_mut(wave).and_then(|(name, counts)| {
             let words = counts.add(class)?;
             Some(format!("{name}: {words} within a wave"))
         });
-        in_run.or(in_wave)
+        in_run.or(in_wave).map(Over::class)
     }
 
-    fn repeats(&mut self, host: &HostName, failure: &Failure) -> Option<String> {
+    fn repeats(&mut self, host: &HostName, failure: &Failure) -> Option<Over> {
         let limit = self.same_failure?;
         if matches!(failure.class, FailureClass::Refused | FailureClass::Unreachable) {
             return None;
@@ -156,7 +172,10 @@ impl Tally {
         }
         (hosts.len() >= limit).then(|| {
             let names = hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
-            format!("{} hosts failed with the same error ({names}): {failure}", hosts.len())
+            Over {
+                limit: format!("{} hosts failed with the same error, and the run halts at {limit}", hosts.len()),
+                of: Some(format!("({names}): {failure}")),
+            }
         })
     }
 }

@@ -6,7 +6,7 @@ use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 
 use super::{
     Choice, EngineError, HostEnd, Means, Mode, Stop, Windows, Word,
-    budget::{self, Tally},
+    budget::{self, Over, Tally},
     host,
     memory::Memory,
     queue::Queue,
@@ -315,7 +315,8 @@ impl Rollout {
         self.codes.push(end.exit_code());
         let over = self.tally.absorb(wave, &end.host, end.outcome, end.failure.as_ref());
         // Looking harms nobody, so a budget does not end it.
-        if let (Mode::Apply, Some(reason)) = (self.mode, over) {
+        if let (Mode::Apply, Some(over)) = (self.mode, over) {
+            let reason = over.to_string();
             if budget::is_failure(end.outcome) {
                 self.given_up.get_or_insert_with(|| reason.clone());
             }
@@ -351,7 +352,7 @@ impl Rollout {
         let plan = Arc::clone(&self.plan);
         let control = self.control_group(index);
         let soak = Soak { plan: &plan, wave: index, hosts, control, length: length.0, means: &self.means };
-        let mut over: Option<String> = None;
+        let mut over: Option<Over> = None;
         let tally = &mut self.tally;
         let end = soak
             .watch(&mut |soaked| {
@@ -388,9 +389,10 @@ impl Rollout {
         if told.len() > 1 {
             words = format!("{words}; and {} more", told.len() - 1);
         }
+        let limit = over.map_or_else(|| "no host passed, whatever the budget allows".to_owned(), |over| over.limit);
         let reason = match verdict {
-            Verdict::Fail => format!("{} did not stay green: {words}", wave.name),
-            _ => format!("the soak of {} proved nothing: {words}", wave.name),
+            Verdict::Fail => format!("{} did not stay green ({limit}): {words}", wave.name),
+            _ => format!("the soak of {} proved nothing ({limit}): {words}", wave.name),
         };
         if verdict == Verdict::Fail {
             self.given_up.get_or_insert_with(|| reason.clone());

@@ -236,6 +236,9 @@ impl RunState {
             Happening::RunFinished { exit } => {
                 self.ended = Some(event.at);
                 self.exit = Some(*exit);
+                for host in self.hosts.values_mut().filter(|host| host.outcome.is_none()) {
+                    host.left_behind.get_or_insert(event.at);
+                }
             }
             Happening::HostStarted { wave } => self.start_host(event, *wave)?,
             _ => {

@@ -48,7 +48,8 @@ pub(super) fn prove_uptime(steps: &mut [PlannedStep], proofs: &[Range<usize>]) {
 pub struct Estimate {
     /// Gates, steps and checks, when all goes well.
     pub forward: Span,
-    /// Taking back all that can be taken back, at worst.
+    /// The longest way back that is prepared: all undos; and where data is changed so that the code of before may not run
+    /// on it, what the role does then, too: incident, safety copy, restore.
     pub back: Span,
     /// How long the product is down, when all goes well. `None`: no step says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,11 +72,14 @@ impl Estimate {
             PlannedUndo::Nothing | PlannedUndo::Impossible { .. } => Duration::ZERO,
             // What was there before is not taken back.
             _ if step.prefetched.is_some() => Duration::ZERO,
+            // Nor is data, but by a restore; what a host takes back unconfirmed it takes back by the undo.
+            _ if step.effect.passes_no_return() && step.confirm_within.is_none() => Duration::ZERO,
             PlannedUndo::ByProgram => expected(step),
             PlannedUndo::By(steps) => steps.iter().map(expected).sum(),
         };
         let undos: Duration = host.steps.iter().map(undo).sum();
-        let back = if undos.is_zero() { undos } else { undos + after };
+        let back = undos + way_of_data(host, &undo);
+        let back = if back.is_zero() { back } else { back + after };
         Self { forward: Span(forward), back: Span(back), downtime: downtime(host, after) }
     }
 
@@ -83,6 +87,17 @@ impl Estimate {
     pub fn need(&self) -> Span {
         Span(self.forward.0 + self.back.0)
     }
+}
+
+/// What comes to the undos where a host fails after its data was changed: it is made safe, its data is copied and put
+/// back, and what the incident did is taken back. How long a person takes to choose is not counted.
+fn way_of_data(host: &HostPlan, undo: &dyn Fn(&PlannedStep) -> Duration) -> Duration {
+    if !host.may_be_held() {
+        return Duration::ZERO;
+    }
+    let recovery = &host.recovery;
+    let steps = recovery.incident.iter().chain(&recovery.safety_copy).chain(&recovery.restore);
+    steps.map(expected).chain(recovery.incident.iter().map(undo)).sum()
 }
 
 /// What a step is counted as: one that a prefetch did only looks.
@@ -127,7 +142,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::HostName,
+        model::{Effect, HostName},
+        plan::Recovery,
         transport::{Target, Way},
     };
 
@@ -160,6 +176,32 @@ mod tests {
         assert_eq!(estimate.forward, Span::seconds(690));
         assert_eq!(estimate.back, Span::seconds(67));
         assert_eq!(estimate.need(), Span::seconds(757));
+    }
+
+    #[test]
+    fn s_11_the_way_back_from_changed_data_is_the_longest_that_is_prepared() {
+        let by = |seconds| PlannedUndo::By(vec![step(seconds, None, PlannedUndo::Nothing)]);
+        let data = |undo| PlannedStep { effect: Effect::Data, ..step(30, None, undo) };
+        let recovery = || Recovery {
+            incident: vec![step(3, None, by(2)), step(4, None, PlannedUndo::Nothing)],
+            safety_copy: vec![step(100, None, PlannedUndo::Nothing)],
+            restore: vec![step(1000, None, PlannedUndo::Nothing)],
+            ..Recovery::default()
+        };
+        let back = |steps: Vec<PlannedStep>, recovery| Estimate::of(&HostPlan { recovery, ..host(steps) }).back;
+        // The undo of what changes data never runs, unless the host itself takes the step back.
+        assert_eq!(back(vec![step(60, None, by(7)), data(by(50))], Recovery::default()), Span::seconds(7));
+        let confirmed = PlannedStep { confirm_within: Some(Span::seconds(60)), ..data(by(50)) };
+        assert_eq!(back(vec![step(60, None, by(7)), confirmed], Recovery::default()), Span::seconds(57));
+        let never = || PlannedUndo::Impossible { reason: "data".to_owned(), waived: true };
+        assert_eq!(back(vec![step(60, None, by(7)), data(never())], recovery()), Span::seconds(7 + 9 + 100 + 1000));
+        // Without a restore a person can only point the code back, once the host was made safe.
+        let held = Recovery { safety_copy: Vec::new(), restore: Vec::new(), ..recovery() };
+        assert_eq!(back(vec![step(60, None, by(7)), data(never())], held), Span::seconds(7 + 9));
+        // What never gets there, or fits the code of before, goes back by its undos alone.
+        assert_eq!(back(vec![step(60, None, by(7))], recovery()), Span::seconds(7));
+        let fits = PlannedStep { backward_compatible: true, ..data(never()) };
+        assert_eq!(back(vec![step(60, None, by(7)), fits], recovery()), Span::seconds(7));
     }
 
     #[test]

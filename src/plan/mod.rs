@@ -411,6 +411,12 @@ impl HostPlan {
         steps.peek().is_some() && steps.all(|step| step.effect == Effect::Data && step.backward_compatible)
     }
 
+    /// Whether the host, where it fails, may have to be made safe and held: some step changes data, and the code of before
+    /// is not said to run on it.
+    pub fn may_be_held(&self) -> bool {
+        self.steps.iter().any(|step| step.effect.passes_no_return()) && !self.is_backward_compatible()
+    }
+
     /// Whether the checks at the end prove that what came up with a step is up, where no step before them does.
     pub fn is_proven_at_end(&self) -> bool {
         !self.checks.is_empty()

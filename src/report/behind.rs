@@ -1,6 +1,6 @@
 //! Which hosts of a rollout are still on an old version, and for how long they have been behind.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
 
 use super::{
     page::{Page, cell},
@@ -21,24 +21,40 @@ pub(super) fn behind(state: &RunState, page: &Page) -> Option<String> {
     if !state.hosts.values().any(|host| is_good(host.outcome)) {
         return None;
     }
-    let mut versions: BTreeMap<&str, Vec<&HostName>> = BTreeMap::new();
+    let until = page.now.or(state.ended)?;
+    let mut versions: BTreeMap<&str, Vec<(&HostName, Duration)>> = BTreeMap::new();
     for (name, host) in state.hosts.iter().filter(|(_, host)| !is_good(host.outcome)) {
         let Some(wanted) = &host.wanted else { continue };
         let version = host.version();
         // Of what cannot be compared nobody knows that it is newer.
         let order = version.map_or(Some(Ordering::Less), |version| Version::new(version).compare(wanted));
         if !matches!(order, Some(Ordering::Equal | Ordering::Greater)) {
-            versions.entry(version.unwrap_or("an unknown version")).or_default().push(name);
+            // Counted from when the run left it behind, and up to when it is read.
+            let since = host.left_behind.or(state.ended)?;
+            let lasts = until.duration_since(since).unsigned_abs();
+            versions.entry(version.unwrap_or("an unknown version")).or_default().push((name, lasts));
         }
     }
     if versions.is_empty() {
         return None;
     }
-    let told: Vec<_> =
-        versions.into_iter().map(|(version, names)| format!("{} on {}", names_of(&names), cell(version))).collect();
-    // Counted from when the new version began to be rolled out, and up to when it is read.
-    let since = state.started?;
-    let until = page.now.or(state.ended)?;
-    let lasts = words::duration(until.duration_since(since).unsigned_abs());
-    Some(page.wrap(&format!("still behind, for {lasts}: {}", told.join("; ")), 2))
+    let told = versions.into_iter().map(|(version, hosts)| {
+        let names: Vec<&HostName> = hosts.iter().map(|(name, _)| *name).collect();
+        format!("{} on {}{}", names_of(&names), cell(version), lasting(hosts.iter().map(|(_, lasts)| *lasts)))
+    });
+    Some(page.wrap(&format!("still behind: {}", told.collect::<Vec<_>>().join("; ")), 2))
+}
+
+/// What is shorter is only how long a run takes to end.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// For how long, where that is any time at all.
+fn lasting(lengths: impl Iterator<Item = Duration> + Clone) -> String {
+    let (least, most) = (lengths.clone().min().unwrap_or_default(), lengths.max().unwrap_or_default());
+    match (words::duration(least), words::duration(most)) {
+        _ if most < MOMENT => String::new(),
+        (least, most) if least == most => format!(", for {most}"),
+        (_, most) if least < MOMENT => format!(", for up to {most}"),
+        (least, most) => format!(", for {least} to {most}"),
+    }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{Effect, HostName, Span},
-    plan::{Baseline, Bound, Coverage, FailureBudget, Lengths, NoReturn, Plan, Purpose, Summary},
+    plan::{Baseline, Bound, Coverage, FailureBudget, HostPlan, Lengths, NoReturn, Plan, Purpose, Summary},
 };
 
 /// Column in which the sentences begin.
@@ -57,7 +57,7 @@ fn back(plan: &Plan, summary: &Summary) -> Vec<(&'static str, String)> {
 }
 
 fn lines(plan: &Plan, summary: &Summary, page: &Page) -> Vec<(&'static str, String)> {
-    let mut lines = vec![("time", time(summary)), ("downtime", downtime(summary))];
+    let mut lines = vec![("time", time(plan, summary)), ("downtime", downtime(summary))];
     lines.extend(summary.no_return.iter().map(|point| ("no return", no_return(point, plan, page))));
     if summary.no_return.is_empty() {
         lines.push(("no return", "none: a host that fails is taken back by itself".to_owned()));
@@ -97,11 +97,13 @@ fn range(lengths: Lengths) -> String {
     if least == most { least } else { format!("{least} to {most}") }
 }
 
-fn time(summary: &Summary) -> String {
+fn time(plan: &Plan, summary: &Summary) -> String {
+    let restores = |host: &HostPlan| host.may_go() && host.may_be_held() && !host.recovery.restore.is_empty();
+    let data = if plan.hosts.values().any(restores) { ", a restore of its data included" } else { "" };
     let back = if summary.back.most.0.is_zero() {
         "nothing to take back".to_owned()
     } else {
-        format!("at most {} to take it back", about(summary.back.most))
+        format!("at most {} to take it back{data}", about(summary.back.most))
     };
     let whole = about(summary.whole);
     format!("about {} a host, {back}; about {whole} in all, soaks included", range(summary.forward))

@@ -75,7 +75,7 @@ fn the_results_fold_what_is_alike_and_end_with_the_worst() {
 
     8 hosts: 4 done, 2 unreachable, 1 undone, 1 stuck. Took 1m 56s.
     halted: 2 hosts failed, 0 were allowed
-    still behind, for 1m 56s: web-5, db-1, eu-[1,2] on 0.3.2
+    still behind: web-5, db-1, eu-[1,2] on 0.3.2, for 3s to 24s
     exit code 3: a person is needed
     ");
     assert_snapshot!(&results(&state, RUN, &wide()), @r"
@@ -115,7 +115,7 @@ fn the_results_fold_what_is_alike_and_end_with_the_worst() {
 
     8 hosts: 4 done, 2 unreachable, 1 undone, 1 stuck. Took 1m 56s.
     halted: 2 hosts failed, 0 were allowed
-    still behind, for 1m 56s: web-5, db-1, eu-[1,2] on 0.3.2
+    still behind: web-5, db-1, eu-[1,2] on 0.3.2, for 3s to 24s
     exit code 3: a person is needed
     ");
 }

@@ -109,7 +109,7 @@ fn the_demo_tells_of_a_host_that_is_taken_back_and_leaves_nothing_behind() {
       there
 
     6 hosts: 5 done, 1 undone. Took SPAN.
-    still behind, for SPAN: web-4 on 1.4.2
+    still behind: web-4 on 1.4.2, for SPAN
     exit code 1: a host failed
     ╭───────────────┬────────┬─────────┬─────────────────────╮
     │ host          │ result │ version │ The shop is healthy │

@@ -157,7 +157,7 @@ fn code_3_when_a_host_failed_after_its_point_of_no_return() {
       there
 
     2 hosts: 1 not started, 1 held. Took SPAN.
-    halted: 1 failed, and the budget allows none
+    halted: 1 failed, and the budget allows none in the run
     exit code 3: a person is needed
     -- standard error
     TIME apply Try: 2 hosts in 2 waves
@@ -166,7 +166,7 @@ fn code_3_when_a_host_failed_after_its_point_of_no_return() {
     TIME web-1: step 2/2 Start: failed after SPAN: it ended with status 7
     TIME web-1: failed after data was changed: step `Start` failed; what the role prepared for that is done now
     TIME web-1: held: step `Start` failed: it ended with status 7: data was changed by `Migrate`: nothing is put back: the role does not say how, in `[[restore]]` (took SPAN)
-    TIME halted: 1 failed, and the budget allows none; no new hosts are begun
+    TIME halted: 1 failed, and the budget allows none in the run; no new hosts are begun
     -- exit code 3
     ");
 }
@@ -260,7 +260,7 @@ fn code_5_when_the_budget_is_used_up_before_all_hosts_were_begun() {
       there
 
     3 hosts: 1 undone, 2 not started. Took SPAN.
-    halted: 1 failed, and the budget allows none
+    halted: 1 failed, and the budget allows none in the run
     exit code 5: halted before all hosts were begun
     -- standard error
     TIME apply Try: 3 hosts in 2 waves
@@ -268,7 +268,7 @@ fn code_5_when_the_budget_is_used_up_before_all_hosts_were_begun() {
     TIME web-1: step 1/1 Break: failed after SPAN: it ended with status 1
     TIME web-1: is taken back: step `Break` failed
     TIME web-1: undone: step `Break` failed: it ended with status 1 (took SPAN)
-    TIME halted: 1 failed, and the budget allows none; no new hosts are begun
+    TIME halted: 1 failed, and the budget allows none in the run; no new hosts are begun
     -- exit code 5
     ");
 }

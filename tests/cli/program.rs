@@ -71,7 +71,7 @@ pub fn masked(text: &str) -> String {
         (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
         (r"sha256:[0-9a-f]{12}", "sha256:DIGEST"),
         (r"id [0-9a-z]{26}", "id ID"),
-        (r"(Took|took|in|after|than|behind, for) (\d+m )?\d+(\.\d+)?m?s( \d+ms)?", "$1 SPAN"),
+        (r"(Took|took|in|after|than|\d, for) (\d+m )?\d+(\.\d+)?m?s( \d+ms)?", "$1 SPAN"),
         (r"\((\d+m )?\d+(\.\d+)?m?s\)", "(SPAN)"),
         (r"in \d+ ms", "in SPAN"),
         // How long a host was down, on a machine that has other things to do.

@@ -136,7 +136,8 @@ fn a_failure_gets_no_further_than_the_rollout_lets_it() {
     // The canary fails: it is taken back, byte by byte, and nobody beyond it is touched.
     let waves = "[rollout]\ncanary = { hosts = [\"web-1\"] }\nwaves = [2, \"rest\"]\n";
     let ran = apply(&fleet, waves, &[("web-1", "broken")]).expect_code(5);
-    let ran = ran.says("halted: 1 failed, and the budget allows none").says("exit code 5").says("broken on web-1");
+    let ran =
+        ran.says("halted: 1 failed, and the budget allows none in the run").says("exit code 5").says("broken on web-1");
     assert_eq!(ran.row("web-1")[2..5], ["undone", "3/4", "1.0.0"], "{ran}");
     assert_as_installed(&fleet, &NAMES, &["web-1"]);
     let begun: Vec<_> = outcomes(&fleet).into_iter().filter(|(_, outcome)| outcome.is_some()).collect();
@@ -160,12 +161,12 @@ fn a_failure_gets_no_further_than_the_rollout_lets_it() {
 
     // One too many for the budget: the third failure halts, and whoever has not begun does not begin.
     let odd = [("web-1", "red"), ("web-2", "broken"), ("web-3", "broken"), ("web-4", "broken")];
-    apply(&fleet, wide, &odd).expect_code(5).says("halted: 3 failed, and the budget allows 2");
+    apply(&fleet, wide, &odd).expect_code(5).says("halted: 3 failed, and the budget allows 2 in the run");
     assert_as_installed(&fleet, &NAMES, &["web-2", "web-3", "web-4"]);
 
     // Parked hosts have a budget of their own: the third of them halts, though only one host failed.
     let odd = [("web-1", "red"), ("web-2", "broken"), ("web-3", "closed"), ("web-4", "red")];
-    let ran = apply(&fleet, wide, &odd).expect_code(5).says("halted: 3 parked, and the budget allows 2");
+    let ran = apply(&fleet, wide, &odd).expect_code(5).says("halted: 3 parked, and the budget allows 2 in the run");
     assert_as_installed(&fleet, &NAMES, &["web-2"]);
     assert_eq!(ran.row("web-3")[1], "parked", "{ran}");
 
@@ -173,7 +174,7 @@ fn a_failure_gets_no_further_than_the_rollout_lets_it() {
     let same = "[rollout]\nat-once = 1\nbudget = { failed = 5, same-failure = 2 }\n";
     let odd = [("web-1", "broken"), ("web-2", "red"), ("web-4", "broken")];
     let ran = apply(&fleet, same, &odd).expect_code(5);
-    ran.says("2 hosts failed with the same error (web-1, web-4)");
+    ran.says("2 hosts failed with the same error, and the run halts at 2 (web-1, web-4)");
     assert_as_installed(&fleet, &["web-1", "web-2", "web-4", "web-5", "web-6"], &["web-1", "web-4"]);
     assert_upgraded(&fleet, &["web-3"]);
 
@@ -224,7 +225,7 @@ fn hosts_that_are_not_there_are_a_class_of_their_own() {
     assert_upgraded(&fleet, &["web-1", "web-3", "web-5", "web-6"]);
 
     let ran = within(&fleet, &rollout(1)).expect_code(5);
-    ran.says("halted: 2 unreachable, and the budget allows 1").says("2 done");
+    ran.says("halted: 2 unreachable, and the budget allows 1 in the run").says("2 done");
     assert_upgraded(&fleet, &["web-1", "web-3"]);
     assert_as_installed(&fleet, &["web-5", "web-6"], &[]);
     fleet.assert_nothing_runs();

@@ -55,6 +55,8 @@ pub(crate) struct Fault {
     pub(crate) slow: Option<u32>,
     /// The backup is made, and nothing proves it.
     pub(crate) unproven: bool,
+    /// The host does not tell its version.
+    pub(crate) silent: bool,
     /// Shutting the door keeps the controller out.
     pub(crate) cuts: bool,
 }
@@ -200,6 +202,7 @@ impl World {
         let (version, schema, fetched) =
             self.with(name, |host| (host.version.clone(), host.schema.clone(), host.fetched.clone()));
         match command.first().map(String::as_str) {
+            Some("version") if self.faults(name).any(|fault| fault.silent) => (1, String::new()),
             Some("version") => (0, format!("{version}\n")),
             Some("head") => (0, format!("{}\n", schema.as_deref().unwrap_or("of the beginning"))),
             Some("has") => (u32::from(!self.has(name, fetched.as_ref(), command.get(1))), String::new()),

@@ -57,7 +57,7 @@ fn halts_at(run: &FailureBudget, wave: &FailureBudget, size: usize, ends: &[End]
             Turn(outcome) => tally.absorb(i / size, &host(i), *outcome, None),
             Soak(verdict) => tally.absorb_soak(i / size, &host(i), *verdict, ""),
         };
-        over.map(|words| (i + 1, words))
+        over.map(|over| (i + 1, over.to_string()))
     })
 }
 
@@ -74,8 +74,9 @@ fn each_class_halts_at_the_first_host_beyond_its_limit_in_the_run_and_in_a_wave(
                 ends.push(*way);
                 let whole = ends.len();
                 let allows = if most == 0 { "none".to_owned() } else { most.to_string() };
-                let words = format!("{} {word}, and the budget allows {allows}", most + 1);
-                let (limit, within) = (budget(most), format!("wave 0: {words} within a wave"));
+                let counted = format!("{} {word}, and the budget allows {allows}", most + 1);
+                let (words, within) = (format!("{counted} in the run"), format!("wave 0: {counted} within a wave"));
+                let limit = budget(most);
                 let what = format!("{word}, {way:?}, {most} allowed");
                 assert_eq!(halts_at(&limit, &none(), whole, &allowed), None, "{what}: as many as the run allows");
                 assert_eq!(halts_at(&none(), &limit, whole, &allowed), None, "{what}: as many as the wave allows");
@@ -152,9 +153,12 @@ fn the_same_error_halts_at_its_limit_whatever_the_names_and_numbers_and_in_which
         for n in 0..4 {
             let halts = tally.absorb(n, &host(n), Undone, Some(&failure(&host(n).to_string(), 80)));
             let names = (0..=n).map(|n| format!("web-{n}")).collect::<Vec<_>>().join(", ");
-            let said = format!("{} hosts failed with the same error ({names})", n + 1);
+            let short = format!("{} hosts failed with the same error, and the run halts at {limit}", n + 1);
+            let said = format!("{short} ({names}): step");
             assert_eq!(halts.is_some(), n + 1 >= limit, "{limit}: {halts:?}");
-            assert!(halts.is_none_or(|halts| halts.starts_with(&said)), "{said}");
+            let Some(halts) = halts else { continue };
+            assert!(halts.to_string().starts_with(&said), "{halts}: {said}");
+            assert_eq!(halts.limit, short);
         }
     }
 }
@@ -175,5 +179,6 @@ fn the_same_error_in_the_soaks_of_two_hosts_halts_and_what_proves_nothing_does_n
     assert_eq!(tally.clone().absorb_soak(0, &host(1), Verdict::Inconclusive, &words(1)), None);
     assert_eq!(tally.clone().absorb_soak(0, &host(1), Verdict::Fail, "check `mail`: no answer"), None);
     let halts = tally.absorb_soak(0, &host(1), Verdict::Fail, &words(1));
-    assert!(halts.is_some_and(|halts| halts.starts_with("2 hosts failed with the same error (web-0, web-1)")));
+    let said = "2 hosts failed with the same error, and the run halts at 2 (web-0, web-1)";
+    assert!(halts.is_some_and(|halts| halts.to_string().starts_with(said)));
 }

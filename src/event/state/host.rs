@@ -74,6 +74,9 @@ pub struct HostState {
     pub started: Option<Timestamp>,
     pub ended: Option<Timestamp>,
     pub took: Option<Span>,
+    /// When the run first left it without what was wanted: its turn ended so, or the run did before its turn came. However
+    /// often it was tried since.
+    pub left_behind: Option<Timestamp>,
 }
 
 /// What a soak said of a host.
@@ -183,6 +186,7 @@ impl HostState {
             started: None,
             ended: None,
             took: None,
+            left_behind: None,
         }
     }
 
@@ -492,6 +496,7 @@ impl HostState {
         }
         self.outcome = Some(outcome);
         self.came_to_end = true;
+        self.left_behind = if outcome.is_good() { None } else { self.left_behind.or(Some(at)) };
         self.leased.clear();
         self.failure = failure.cloned().or_else(|| self.unwound_for.clone());
         self.before = before.cloned().or(self.before.take());
