@@ -39,7 +39,7 @@ fn the_demo_tells_of_a_host_that_is_taken_back_and_leaves_nothing_behind() {
     At a glance
       time       about 14s a host, at most 7s to take it back; about 46s in all,
                  soaks included
-      downtime   about 3s a host
+      downtime   about 6s a host
       no return  none: a host that fails is taken back by itself
       canary     1 host of 6; every profile and version is in it
       halts      at more than 1 failed, or more than 1 unreachable, or the first

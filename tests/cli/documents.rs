@@ -61,7 +61,7 @@ fn a_new_project_is_made_and_lints_clean() {
     At a glance
       time       about 3m 20s a host, at most 1m 10s to take it back; about 11m in
                  all, soaks included
-      downtime   about 30s a host
+      downtime   about 34s a host
       no return  none: a host that fails is taken back by itself
       canary     1 host of 2; every profile is in it
       halts      at the first failed host, or the first inconclusive host

@@ -47,7 +47,8 @@ fn the_first_page_names_every_command_and_every_exit_code() {
       abort        End a running rollout: no new hosts, running ones finish their
                    step
       unlock       Take the lease on a host away from the run that holds it
-      close        Say what became of a step whose result nobody knows
+      close        Say what became of a step whose result nobody knows, or that a
+                   run is over on a host
       exec         Run one command on many hosts
       history      Show earlier runs
       profile      Show the built-in profiles

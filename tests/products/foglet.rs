@@ -466,7 +466,7 @@ fn g_02_g_13_g_14_g_15_g_27_g_29_g_32_g_33_g_34_g_35_g_36_g_38_a_release_command
     let restore = ["resume", "--as", "restore", "--host", "board-data"];
     let ran = foglet.longshore(restore).run().expect_code(6);
     let ran = ran
-        .tells("newest data on the host: 2026-11-20 09:00:00")
+        .tells("newest data on the host: 2026-11-21 18:30:00")
         .tells(" ago")
         .tells("lost: everything that was written on board-data since");
     assert_eq!(foglet.sql("board-data", "select count(*) from posts"), "2");

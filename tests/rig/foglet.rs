@@ -348,7 +348,7 @@ fn g_02_g_10_g_26_g_27_g_28_g_29_g_30_g_31_g_32_g_33_g_34_g_36_g_37_g_38_migrati
     boards.sql(2, "insert into posts (id, body, inserted_at) values (2, 'of today', '2026-11-21 18:30:00')");
     let restore = ["resume", "--as", "restore", "--host", "board-2"];
     let refused = boards.longshore(restore).run().expect_code(6);
-    let refused = refused.tells("newest data on the host: 2026-11-20 09:00:00").tells(" ago");
+    let refused = refused.tells("newest data on the host: 2026-11-21 18:30:00").tells(" ago");
     assert_eq!(boards.sql(2, "select count(*) from posts"), "2", "{refused}");
     let approvals = boards.project.approval(&refused, "board-2");
     let ran = boards.longshore(restore.into_iter().chain(["--approvals", &approvals])).run();
