@@ -20,10 +20,14 @@ impl Fly {
     /// Puts the command `fly` into the folder `bin` of the place.
     pub fn new(folder: PathBuf) -> Self {
         fs::create_dir_all(folder.join("bin")).expect("made");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/products/stand_ins/fly.py");
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/products/stand_ins");
         let fly = folder.join("bin/fly");
-        fs::write(&fly, format!("#!/bin/sh\nexec /usr/bin/python3 -IS {script} {} \"$@\"\n", folder.display()))
-            .expect("written");
+        let place = folder.display();
+        // As a module it is compiled once, and not for each of its many calls.
+        let text = format!(
+            "#!/bin/sh\nexec /usr/bin/python3 -IS -X pycache_prefix={place}/compiled -c 'import sys; sys.path.insert(0, \"{scripts}\"); import fly' {place} \"$@\"\n"
+        );
+        fs::write(&fly, text).expect("written");
         fs::set_permissions(&fly, fs::Permissions::from_mode(0o755)).expect("may be run");
         Self { folder }
     }
