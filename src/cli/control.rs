@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine,
-    event::{Event, Happening, RunState},
+    event::{Event, Happening, Pause, RunState},
     ledger::{Control, Ledger, RunRecord},
     model::{ExitCode, HostName},
     plan::{HostPlan, Plan, PlannedUndo, Promote},
@@ -82,12 +82,12 @@ pub(super) async fn status(args: &StatusArgs, global: &Global, screen: &Screen) 
         let record = ledger.run(record.number)?;
         let (state, paused) = standing_of(&ledger, &record)?;
         if screen.format == OutputFormat::Json {
-            screen.print(&summary(&record, &state).to_string())?;
+            screen.print(&summary(&record, &state, paused).to_string())?;
         } else {
             if args.watch && screen.colour {
                 screen.print("\x1b[H\x1b[2J")?;
             }
-            screen.print(&report::results(&state, Some(record.number), &screen.page()))?;
+            screen.print(&report::standing_of(&state, Some(record.number), record.running, &screen.page()))?;
             screen.say(&standing(&record, &state, paused, ledger.plan(record.number).ok().as_deref()));
         }
         if !args.watch || !record.running {
@@ -117,12 +117,20 @@ fn standing(record: &RunRecord, state: &RunState, paused: bool, plan: Option<&st
             )
         }
         (true, _) if paused => {
-            format!("run {number} is paused: no new hosts until `longshore promote {number}`; `abort` ends the run")
+            // A word that was not taken yet names nobody.
+            let word = |pause: &Pause| {
+                let why = pause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                format!(" by {}{why}", pause.by)
+            };
+            let by = state.paused.as_ref().map(word).unwrap_or_default();
+            format!("run {number} is paused{by}: no new hosts until `longshore promote {number}`; `abort` ends the run")
         }
-        (true, _) => format!(
-            "run {number} is running, by {}; `longshore pause`, `promote` and `abort` steer it",
-            record.controller
-        ),
+        (true, _) => {
+            let soaking = state.waves.iter().find_map(|wave| Some((&wave.name, wave.soaking?.1)));
+            let soak = soaking.map(|(wave, length)| format!(", and {wave} soaks for {length}")).unwrap_or_default();
+            let by = &record.controller;
+            format!("run {number} is running, by {by}{soak}; `longshore pause`, `promote` and `abort` steer it")
+        }
         (false, Some(_)) => format!("run {number} has ended"),
         (false, None) => format!("run {number} was cut off; `longshore resume {number}` goes on with it"),
     }
@@ -167,7 +175,7 @@ fn nothing_to_promote(record: &RunRecord, state: &RunState, plan: &Plan) -> CliE
     )
 }
 
-fn summary(record: &RunRecord, state: &RunState) -> serde_json::Value {
+fn summary(record: &RunRecord, state: &RunState, paused: bool) -> serde_json::Value {
     let hosts: serde_json::Map<String, serde_json::Value> = state
         .hosts
         .iter()
@@ -179,7 +187,7 @@ fn summary(record: &RunRecord, state: &RunState) -> serde_json::Value {
         .collect();
     serde_json::json!({
         "run": record.number, "id": record.id, "running": record.running, "ended": state.ended, "hosts": hosts,
-        "exit": state.exit.map(ExitCode::number),
+        "exit": state.exit.map(ExitCode::number), "paused": paused,
     })
 }
 

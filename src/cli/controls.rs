@@ -1,7 +1,7 @@
 //! How a run is steered: signals (Ctrl-C once drains, twice detaches), and requests from other terminals.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -14,7 +14,8 @@ use tokio::{
 use super::{prompt, voice::Voice};
 use crate::{
     engine::{Control, Promoter, Stop, Word},
-    ledger::{self, Ledger},
+    event::{Happening, Recorder as _},
+    ledger::{self, RunHandle},
     model::RunNumber,
 };
 
@@ -74,7 +75,10 @@ async fn next(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
 }
 
 /// Steers a recorded run by signals and by what the ledger is asked.
-pub(crate) fn of_run(voice: &Voice, ledger: Ledger, number: RunNumber) -> Control {
+pub(crate) fn of_run(voice: &Voice, run: &Arc<RunHandle>) -> Control {
+    let (ledger, number) = (run.ledger().clone(), run.number());
+    // The run is let go when its work is done, whoever still listens.
+    let run = Arc::downgrade(run);
     let (stop_sender, stop) = listen_aloud(voice);
     let (pause, paused) = watch::channel(false);
     let waiting = Arc::new(Waiting::default());
@@ -94,11 +98,18 @@ pub(crate) fn of_run(voice: &Voice, ledger: Ledger, number: RunNumber) -> Contro
                 let by = &request.by;
                 match request.control {
                     ledger::Control::Pause => {
+                        let (by, reason) = (by.clone(), request.reason.clone());
+                        note(&run, Happening::Paused { by, reason }).await;
                         let _ = pause.send(true);
-                        voice.tell(&format!("Paused by {by}{why}. No new hosts until `longshore promote`."));
+                        voice.tell("No new hosts until `longshore promote`.");
                     }
                     ledger::Control::Promote => {
-                        let was_paused = pause.send_replace(false);
+                        let was_paused = *pause.borrow();
+                        if was_paused {
+                            let (by, reason) = (by.clone(), request.reason.clone());
+                            note(&run, Happening::Unpaused { by, reason }).await;
+                            let _ = pause.send(false);
+                        }
                         let word = Word { by: Some(by.clone()), reason: request.reason.clone() };
                         // A word that came before its time would let a wave begin of which nothing was known yet.
                         let heeded = waiting.give(word) || was_paused;
@@ -115,6 +126,14 @@ pub(crate) fn of_run(voice: &Voice, ledger: Ledger, number: RunNumber) -> Contro
         }
     });
     Control { stop, paused, promoter: Arc::new(promoter), aborted }
+}
+
+/// Records what a person asked for, while there is a run to ask it of.
+async fn note(run: &Weak<RunHandle>, what: Happening) {
+    if let Some(run) = run.upgrade() {
+        // A ledger that cannot be written ends the run, which says so.
+        let _ = run.record(None, what).await;
+    }
 }
 
 /// Steers what is not recorded: by signals alone.

@@ -77,7 +77,7 @@ impl CliError {
             ) => ExitCode::BadInput,
             Self::Failed(failure) if failure.class == FailureClass::Refused => ExitCode::Refused,
             Self::Print(_) | Self::Runtime(_) | Self::Lab(_) | Self::Failed(_) => ExitCode::HostFailed,
-            Self::Refused { .. } => ExitCode::Refused,
+            Self::Refused { .. } | Self::Ledger(LedgerError::Running(_)) => ExitCode::Refused,
             Self::Interrupted => ExitCode::Interrupted,
             Self::Ledger(_) | Self::Engine(_) => ExitCode::PersonNeeded,
         }

@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args, global: &Global, screen: &Screen) -> Result<ExitC
             match state.purpose.as_str() {
                 "exec" => screen.print(&report::exec(&state, &page))?,
                 "check" => screen.print(&report::sweep(&state, Some(record.number), &page))?,
-                _ => screen.print(&report::results(&state, Some(record.number), &page))?,
+                _ => screen.print(&report::standing_of(&state, Some(record.number), record.running, &page))?,
             }
         }
     }

@@ -18,9 +18,9 @@ use crate::{
     config::Project,
     engine::{self, Choice, Means, Windows},
     event::{HostState, RunState},
-    ledger::RunRecord,
+    ledger::{LedgerError, RunRecord},
     model::{ExitCode, Failure, FailureClass, HostName, HostOutcome, Version, Way},
-    plan::{self, NeedsApproval, Plan, Purpose},
+    plan::{self, NeedsApproval, Plan, Purpose, Wave},
     report::{self, words},
 };
 
@@ -259,11 +259,18 @@ impl Opened {
                 format!("run {} is a `{}`; only a rollout can be gone on with", record.number, record.purpose);
             return Err(CliError::usage(message));
         }
+        if record.running {
+            return Err(LedgerError::Running(record.number).into());
+        }
         let text = workshop.ledger().plan(record.number)?;
         let plan: Plan = serde_json::from_str(&text)
             .map_err(|error| CliError::usage(format!("the plan of run {} cannot be read: {error}", record.number)))?;
         let events = workshop.ledger().events(record.number, None)?;
-        let state = RunState::fold(&events).map_err(|error| CliError::usage(error.to_string()))?;
+        let mut state = RunState::fold(&events).map_err(|error| CliError::usage(error.to_string()))?;
+        for (host, by) in super::rollback::taken_back(workshop.ledger(), &record)? {
+            screen.say(&format!("note: {host} was taken back since, by run {by}: it stands for the release no more"));
+            state.hosts.entry(host).and_modify(|state| state.taken_back = Some(by));
+        }
         if !as_planned {
             refuse_changes(&plan, global, screen)?;
         }
@@ -399,6 +406,10 @@ fn differences(planned: &Plan, today: &Plan) -> Vec<String> {
     if planned.waves.iter().map(|wave| &wave.hosts).ne(today.waves.iter().map(|wave| &wave.hosts)) {
         found.push("who is in which wave".to_owned());
     }
+    let rules = |wave: &Wave| (wave.soak, wave.watch.clone(), wave.promote, wave.budget.clone());
+    if planned.waves.iter().map(rules).ne(today.waves.iter().map(rules)) {
+        found.push("what its waves are held to: soak, promotion or budget".to_owned());
+    }
     for (name, host) in &planned.hosts {
         let Some(now) = today.hosts.get(name) else {
             found.push(format!("{name} is not among the hosts any more"));
@@ -414,7 +425,9 @@ fn differences(planned: &Plan, today: &Plan) -> Vec<String> {
             Some(step) => format!("{name}: step `{step}`"),
             None if host.steps.len() != now.steps.len() => format!("{name}: the number of its steps"),
             None if host.checks != now.checks || host.gates != now.gates => format!("{name}: its checks"),
-            None => format!("{name}: how it is reached"),
+            None if host.windows != now.windows => format!("{name}: its windows"),
+            None if host.target != now.target => format!("{name}: how it is reached"),
+            None => format!("{name}: what is known of it, or prepared for it"),
         });
     }
     let more = found.len().saturating_sub(8);

@@ -19,7 +19,7 @@ use crate::{
     engine::{self, Finished, Means, Mode, NotBack, Windows},
     event::{HostState, RunState},
     ledger::{Ledger, RunRecord},
-    model::{ExitCode, HostName, HostOutcome, RunId},
+    model::{ExitCode, HostName, HostOutcome, RunId, RunNumber},
     plan::{Plan, Purpose, Shape},
     report::{self, Detail, words},
 };
@@ -205,6 +205,17 @@ fn named(words: &[String], of: &Plan, global: &Global, screen: &Screen) -> Resul
     let mut seen = std::collections::BTreeSet::new();
     named.retain(|host| seen.insert(host.clone()));
     Ok(Some(named))
+}
+
+/// The hosts that later runs took back to where a run had found them, and which run did so.
+pub(super) fn taken_back(ledger: &Ledger, record: &RunRecord) -> Result<BTreeMap<HostName, RunNumber>, CliError> {
+    let later = Later::than(ledger, record)?;
+    let mut hosts = BTreeMap::new();
+    for run in &later.runs {
+        let back = run.state.hosts.keys().filter(|host| run.took_back(&record.id, host));
+        hosts.extend(back.map(|host| (host.clone(), run.record.number)));
+    }
+    Ok(hosts)
 }
 
 /// The runs after the one that is taken back, as far as they changed hosts.

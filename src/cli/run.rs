@@ -66,7 +66,7 @@ impl Workshop {
             purpose: about.purpose.to_owned(),
             plan_digest: about.digest,
             hosts: about.hosts,
-            controller: format!("{owner}, process {}", std::process::id()),
+            controller: controller(),
         };
         let handle = Arc::new(self.ledger.begin_run(plan, meta)?);
         self.follow(&handle, about.show, work, id, owner).await
@@ -77,7 +77,7 @@ impl Workshop {
     where
         F: Future<Output = Result<ExitCode, EngineError>>,
     {
-        let handle = Arc::new(self.ledger.reopen_run(number)?);
+        let handle = Arc::new(self.ledger.reopen_run(number, &controller())?);
         let id = handle.id().clone();
         self.follow(&handle, Show::Everything, work, id, owner()).await
     }
@@ -128,7 +128,7 @@ impl Workshop {
             transport: self.transport(),
             recorder: breaking(handle),
             secrets: Arc::clone(&self.secrets) as Arc<dyn crate::engine::Secrets>,
-            control: controls::of_run(&self.voice, self.ledger.clone(), handle.number()),
+            control: controls::of_run(&self.voice, handle),
             progress: Arc::new(move |host, what| {
                 let what = match what {
                     Progress::Line(text) => report::Progress::Line(text),
@@ -303,6 +303,11 @@ fn ssh_transport(root: &Path, global: &Global, voice: &Voice, secrets: &Arc<Secr
 /// Who runs longshore and where, for leases and the history.
 pub(crate) fn owner() -> String {
     format!("{}@{}", user(), hostname())
+}
+
+/// As [`owner`], with the process: who works on a run.
+fn controller() -> String {
+    format!("{}, process {}", owner(), std::process::id())
 }
 
 fn user() -> String {

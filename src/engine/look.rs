@@ -86,11 +86,10 @@ async fn look_at(
 ) -> Result<(StepOutcome, Option<String>), Stopped> {
     let session = link.session().await?;
     let run_as = link.run_as(step.run_as.as_deref());
+    let would_run = || format!("would run: {}", step.action.kind().summary());
     match step.work() {
         Work::Host(program) => {
-            let Some(look) = program.look else {
-                return Ok((StepOutcome::Changed, Some(format!("would run: {}", step.action.kind().summary()))));
-            };
+            let Some(look) = program.look else { return Ok((StepOutcome::Changed, Some(would_run()))) };
             let preset = if diff { "LONGSHORE_DIFF=1; export LONGSHORE_DIFF\n" } else { "" };
             let mut exec = Exec::script(format!("{preset}{look}")).timeout(step.timeout.0.min(LOOK_WITHIN));
             exec.run_as = run_as;
@@ -101,7 +100,7 @@ async fn look_at(
                     Status::Exited(LOOK_TO_DO) => {
                         let said = ended.out.text();
                         let seen = clean(step.action.kind().difference(&said).as_bytes());
-                        (StepOutcome::Changed, Some(seen))
+                        (StepOutcome::Changed, Some(if seen.is_empty() { would_run() } else { seen }))
                     }
                     status => {
                         let lines = clean(&ended.err.bytes()).lines().rev().take(5).map(str::to_owned).collect();

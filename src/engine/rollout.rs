@@ -108,10 +108,9 @@ impl Rollout {
     /// The hosts of a wave that ended well before this run was taken up.
     fn good_before(&self, wave: &Wave) -> Vec<HostName> {
         let Some(past) = &self.past else { return Vec::new() };
-        let good = |host: &&HostName| {
-            !past.hosts.contains(host)
-                && past.state.hosts.get(*host).and_then(|h| h.outcome).is_some_and(HostOutcome::is_good)
-        };
+        // One that was taken back since proves nothing any more.
+        let has_it = |host: &HostState| host.taken_back.is_none() && host.outcome.is_some_and(HostOutcome::is_good);
+        let good = |host: &&HostName| !past.hosts.contains(host) && past.state.hosts.get(*host).is_some_and(has_it);
         wave.hosts.iter().filter(good).cloned().collect()
     }
 
@@ -230,7 +229,8 @@ impl Rollout {
                     halt = Some(stopped_by_person());
                     break 'start;
                 }
-                if self.means.control.is_paused() && !running.is_empty() {
+                // Where none is left to begin, a pause holds nobody up.
+                if self.means.control.is_paused() && (queue.is_empty() || !running.is_empty()) {
                     break 'start;
                 }
                 if self.means.control.is_paused() {

@@ -19,7 +19,7 @@ use crate::model::{
 };
 
 pub use state::{
-    Activity, CheckState, CommandState, Halt, Health, HostState, IllegalEvent, Interruption, Outage, Overridden,
+    Activity, CheckState, CommandState, Halt, Health, HostState, IllegalEvent, Interruption, Outage, Overridden, Pause,
     Refusal, RunState, SentSegment, SoakState, StepState, UndoSent, UndoState, WaveState,
 };
 
@@ -88,6 +88,18 @@ pub enum Happening {
     /// A person let the wave after this one begin.
     WavePromoted {
         wave: usize,
+        by: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// A person let no new hosts begin, from another terminal.
+    Paused {
+        by: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// A person ended the pause.
+    Unpaused {
         by: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
@@ -285,13 +297,15 @@ pub enum Happening {
 
 impl Happening {
     /// The names of all kinds, as JSON has them in `event`. Documented in `docs/events.md`.
-    pub const KINDS: [&'static str; 34] = [
+    pub const KINDS: [&'static str; 36] = [
         "run-started",
         "run-resumed",
         "windows-overridden",
         "run-recovered",
         "wave-started",
         "wave-promoted",
+        "paused",
+        "unpaused",
         "host-deferred",
         "host-started",
         "connected",
@@ -332,6 +346,8 @@ impl Happening {
             Self::RunRecovered { .. } => "run-recovered",
             Self::WaveStarted { .. } => "wave-started",
             Self::WavePromoted { .. } => "wave-promoted",
+            Self::Paused { .. } => "paused",
+            Self::Unpaused { .. } => "unpaused",
             Self::HostStarted { .. } => "host-started",
             Self::Connected { .. } => "connected",
             Self::LeaseTaken { .. } => "lease-taken",

@@ -50,6 +50,8 @@ pub struct RunState {
     pub interrupted: Option<Interruption>,
     /// Who let it start hosts outside their windows, the last time it was begun or taken up so.
     pub overridden: Option<Overridden>,
+    /// While no new host begins, because a person said so.
+    pub paused: Option<Pause>,
     /// The exit code the run itself recorded at its end. See also [`RunState::exit_code`].
     pub exit: Option<ExitCode>,
 }
@@ -83,6 +85,13 @@ pub struct Overridden {
     pub by: String,
     pub reason: String,
     pub at: Timestamp,
+}
+
+/// A person's word that no new host may begin for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    pub by: String,
+    pub reason: Option<String>,
 }
 
 /// How a person stopped the run.
@@ -129,6 +138,10 @@ impl RunState {
         }
         match (&self.run, &event.what) {
             (_, Happening::Unknown) => return Ok(()),
+            // A person's word may come before the run's first event is down, or when it has just ended.
+            (run, Happening::Paused { .. } | Happening::Unpaused { .. }) if run.is_none() || self.ended.is_some() => {
+                return Ok(());
+            }
             (None, Happening::RunStarted { .. }) => {}
             (None, _) => return Err(Refusal::NotBegun),
             (Some(_), Happening::RunStarted { .. }) => return Err(Refusal::BegunTwice),
@@ -182,6 +195,10 @@ impl RunState {
             Happening::WavePromoted { wave, .. } => {
                 self.begun_wave(*wave)?;
             }
+            Happening::Paused { by, reason } => {
+                self.paused = Some(Pause { by: by.clone(), reason: reason.clone() });
+            }
+            Happening::Unpaused { .. } => self.paused = None,
             Happening::SoakStarted { wave, length } => {
                 let state = self.begun_wave(*wave)?;
                 if state.soaking.is_some() {
@@ -239,6 +256,7 @@ impl RunState {
                 for host in self.hosts.values_mut().filter(|host| host.outcome.is_none()) {
                     host.left_behind.get_or_insert(event.at);
                 }
+                self.paused = None;
             }
             Happening::HostStarted { wave } => self.start_host(event, *wave)?,
             _ => {
@@ -279,6 +297,7 @@ impl RunState {
         self.exit = None;
         self.halted = None;
         self.interrupted = None;
+        self.paused = None;
         for wave in &mut self.waves {
             if wave.needs(hosts) {
                 wave.started = None;

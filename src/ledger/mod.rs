@@ -151,13 +151,23 @@ impl Ledger {
         Ok(RunHandle::new(self.clone(), number, id, lock, (0, String::new())))
     }
 
-    /// Takes up a run again that no process works on, to record what follows.
-    pub fn reopen_run(&self, number: RunNumber) -> Result<RunHandle, LedgerError> {
+    /// Takes up a run again that no process works on, to record what follows. `controller` works on it from now on, and
+    /// what was asked of it before and not heeded is asked no more.
+    pub fn reopen_run(&self, number: RunNumber, controller: &str) -> Result<RunHandle, LedgerError> {
         let record = self.run(number)?;
         let lock = RunLock::take(&self.inner.folder, number, &record.id)?;
         // Read after the lock is ours: nobody else adds to it any more.
         self.verify_run(number)?;
         let last = self.last_of(number)?;
+        let _ = self.take_requests(number)?;
+        let controller = controller.to_owned();
+        self.inner.writer.run(move |connection| {
+            connection.execute(
+                "update runs set controller = ?2 where number = ?1",
+                rusqlite::params![number.0, controller],
+            )?;
+            Ok(())
+        })?;
         Ok(RunHandle::new(self.clone(), number, record.id, lock, last))
     }
 

@@ -145,9 +145,13 @@ async fn a_run_taken_up_again_counts_on_and_only_one_process_has_it() {
     let run = ledger.begin_run("{}", meta("01aaa")).expect("a run");
     run.record(None, wave(0)).await.expect("recorded");
     let other = Ledger::open(project.path(), clock()).expect("another process's ledger");
-    assert!(matches!(other.reopen_run(RunNumber(1)), Err(LedgerError::Running(RunNumber(1)))));
+    assert!(matches!(other.reopen_run(RunNumber(1), "ben@desk"), Err(LedgerError::Running(RunNumber(1)))));
     drop(run);
-    let run = other.reopen_run(RunNumber(1)).expect("the run, taken up again");
+    // A word that came when nobody worked on it any more is for nobody.
+    other.request(RunNumber(1), Control::Abort, "ben", None).expect("asked");
+    let run = other.reopen_run(RunNumber(1), "ben@desk, process 2").expect("the run, taken up again");
+    assert_eq!(other.take_requests(RunNumber(1)).expect("requests"), []);
+    assert_eq!(ledger.run(RunNumber(1)).expect("the run").controller, "ben@desk, process 2");
     run.record(None, wave(1)).await.expect("recorded");
     let sequences: Vec<_> = ledger.events(RunNumber(1), None).expect("events").iter().map(|e| e.sequence).collect();
     assert_eq!(sequences, [1, 2]);

@@ -8,7 +8,7 @@ use super::{
     words,
 };
 use crate::{
-    event::RunState,
+    event::{RunState, StepState},
     model::{HostName, HostOutcome, Version},
 };
 
@@ -22,7 +22,7 @@ pub(super) fn behind(state: &RunState, page: &Page) -> Option<String> {
         return None;
     }
     let until = page.now.or(state.ended)?;
-    let mut versions: BTreeMap<&str, Vec<(&HostName, Duration)>> = BTreeMap::new();
+    let mut versions: BTreeMap<String, Vec<(&HostName, Duration)>> = BTreeMap::new();
     for (name, host) in state.hosts.iter().filter(|(_, host)| !is_good(host.outcome)) {
         let Some(wanted) = &host.wanted else { continue };
         let version = host.version();
@@ -32,7 +32,13 @@ pub(super) fn behind(state: &RunState, page: &Page) -> Option<String> {
             // Counted from when the run left it behind, and up to when it is read.
             let since = host.left_behind.or(state.ended)?;
             let lasts = until.duration_since(since).unsigned_abs();
-            versions.entry(version.unwrap_or("an unknown version")).or_default().push((name, lasts));
+            // One that stopped half way may be on neither.
+            let half_way = host.after.is_none() && host.steps.values().any(StepState::stands);
+            let told = match version {
+                Some(version) if half_way => format!("half way from {}", cell(version)),
+                version => format!("on {}", cell(version.unwrap_or("an unknown version"))),
+            };
+            versions.entry(told).or_default().push((name, lasts));
         }
     }
     if versions.is_empty() {
@@ -40,7 +46,7 @@ pub(super) fn behind(state: &RunState, page: &Page) -> Option<String> {
     }
     let told = versions.into_iter().map(|(version, hosts)| {
         let names: Vec<&HostName> = hosts.iter().map(|(name, _)| *name).collect();
-        format!("{} on {}{}", names_of(&names), cell(version), lasting(hosts.iter().map(|(_, lasts)| *lasts)))
+        format!("{} {}{}", names_of(&names), version, lasting(hosts.iter().map(|(_, lasts)| *lasts)))
     });
     Some(page.wrap(&format!("still behind: {}", told.collect::<Vec<_>>().join("; ")), 2))
 }

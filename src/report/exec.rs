@@ -49,7 +49,7 @@ pub fn exec(state: &RunState, page: &Page) -> String {
         text.push_str(&trouble::trouble(&without, None, page));
     }
     if !alone {
-        text.push_str(&totals(state, page, &standing));
+        text.push_str(&totals(state, false, page, &standing));
     }
     text
 }

@@ -101,7 +101,7 @@ pub fn heading(state: &RunState, number: RunNumber, page: &Page) -> String {
     text
 }
 
-/// Renders what people did about a run: notes that were read, approvals, promotions, an abort, windows set aside. Empty where
+/// Renders what people did about a run: notes that were read, approvals, promotions, pauses, an abort, windows set aside. Empty where
 /// there was nothing of that sort.
 pub fn people(events: &[Event], page: &Page) -> String {
     let mut text = String::new();
@@ -118,6 +118,8 @@ pub fn people(events: &[Event], page: &Page) -> String {
             event.what,
             Happening::RunResumed { .. }
                 | Happening::WavePromoted { .. }
+                | Happening::Paused { .. }
+                | Happening::Unpaused { .. }
                 | Happening::Interrupted { .. }
                 | Happening::WindowsOverridden { .. }
                 | Happening::WayChosen { .. }

@@ -303,6 +303,8 @@ impl Live {
             }
             Happening::RunResumed { .. }
             | Happening::WavePromoted { .. }
+            | Happening::Paused { .. }
+            | Happening::Unpaused { .. }
             | Happening::WindowsOverridden { .. }
             | Happening::HostDeferred { .. }
             | Happening::RunRecovered { .. }

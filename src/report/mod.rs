@@ -41,4 +41,4 @@ pub use paths::release_notes;
 pub use plan::{Detail, plan};
 pub use since::since;
 pub use sweep::sweep;
-pub use table::results;
+pub use table::{results, standing_of};

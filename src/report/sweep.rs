@@ -49,7 +49,7 @@ pub fn sweep(state: &RunState, number: Option<RunNumber>, page: &Page) -> String
         text.push_str(&seen);
     }
     text.push_str(&trouble::trouble(&without_red(state), number, page));
-    text.push_str(&totals(state, page, &colour));
+    text.push_str(&totals(state, false, page, &colour));
     text
 }
 

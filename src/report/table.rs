@@ -18,12 +18,22 @@ use crate::{
 /// Longest cause in the table, in characters.
 const LONGEST_CAUSE: usize = 72;
 
-/// Renders the end of a run.
+/// Renders the end of a run, or how far one came that was cut off.
 pub fn results(state: &RunState, number: Option<RunNumber>, page: &Page) -> String {
+    table(state, number, false, page)
+}
+
+/// Renders how far a run has come; while it is `running`, it has no exit code yet.
+pub fn standing_of(state: &RunState, number: Option<RunNumber>, running: bool, page: &Page) -> String {
+    table(state, number, running && state.ended.is_none(), page)
+}
+
+fn table(state: &RunState, number: Option<RunNumber>, running: bool, page: &Page) -> String {
     let one_wave = state.waves.len() < 2;
     let only_looked = state.purpose == "look";
     let standing = |host: &HostState| match if only_looked { looked(host) } else { standing(host) } {
         ("waiting", tone) if state.ended.is_some() => ("not started", tone),
+        ("unfinished", _) if running => ("under way", Tone::Plain),
         other => other,
     };
     let mut rows: IndexMap<(u8, Vec<String>), Vec<&HostName>> = IndexMap::new();
@@ -55,12 +65,17 @@ pub fn results(state: &RunState, number: Option<RunNumber>, page: &Page) -> Stri
         );
     }
     text.push_str(&trouble::trouble(state, number, page));
-    text.push_str(&totals(state, page, &standing));
+    text.push_str(&totals(state, running, page, &standing));
     text
 }
 
 /// Says in a line or two how many hosts ended how, why the run halted, and what the exit code means.
-pub(super) fn totals(state: &RunState, page: &Page, standing: &dyn Fn(&HostState) -> (&'static str, Tone)) -> String {
+pub(super) fn totals(
+    state: &RunState,
+    running: bool,
+    page: &Page,
+    standing: &dyn Fn(&HostState) -> (&'static str, Tone),
+) -> String {
     let mut kinds: IndexMap<&str, (u8, Tone, usize)> = IndexMap::new();
     for host in state.hosts.values() {
         let (word, tone) = standing(host);
@@ -89,7 +104,7 @@ pub(super) fn totals(state: &RunState, page: &Page, standing: &dyn Fn(&HostState
     }
     text.push_str(&super::behind::behind(state, page).unwrap_or_default());
     let exit = state.exit.unwrap_or_else(|| state.exit_code());
-    if exit != ExitCode::Good {
+    if exit != ExitCode::Good && !running {
         let _ = writeln!(text, "exit code {}: {}", exit.number(), meaning(exit));
     }
     text
@@ -236,7 +251,8 @@ fn brief_cause(name: &HostName, host: &HostState) -> Option<String> {
     let command = || Some(super::exec::ending(host.command.as_ref().filter(|command| command.status != Some(0))?));
     let soak = || host.soak.as_ref().filter(|soak| soak.verdict != Verdict::Pass);
     let soaked = || soak().map(|soak| format!("soak: {}: {}", soak.verdict, soak.seen));
-    let brief = failure(host).map(|failure| failure.message.clone()).or_else(soaked).or_else(command);
+    let deferred = || Some(host.deferred.as_ref().filter(|_| host.outcome.is_none())?.1.clone());
+    let brief = failure(host).map(|failure| failure.message.clone()).or_else(soaked).or_else(command).or_else(deferred);
     brief.map(|cause| line(&without_name(&cause, name), LONGEST_CAUSE))
 }
 

@@ -56,7 +56,7 @@ fn the_results_fold_what_is_alike_and_end_with_the_worst() {
       undone: Switch, Pin the version. kept: Fetch images, Back up Postgres
         (/var/backups/fovea.sql.gz)
 
-    error: `db-1` is stuck: an undo failed
+    error: `db-1` is stuck: it is not back where it was
       cause: step `Switch` failed
       cause: `docker compose up -d` ended with status 1
       cause: the undo of step `Switch` failed
@@ -75,7 +75,8 @@ fn the_results_fold_what_is_alike_and_end_with_the_worst() {
 
     8 hosts: 4 done, 2 unreachable, 1 undone, 1 stuck. Took 1m 56s.
     halted: 2 hosts failed, 0 were allowed
-    still behind: web-5, db-1, eu-[1,2] on 0.3.2, for 3s to 24s
+    still behind: db-1 half way from 0.3.2, for 7s; web-5, eu-[1,2] on 0.3.2, for 3s
+      to 24s
     exit code 3: a person is needed
     ");
     assert_snapshot!(&results(&state, RUN, &wide()), @r"
@@ -100,7 +101,7 @@ fn the_results_fold_what_is_alike_and_end_with_the_worst() {
       web-5 | Error response from daemon: port is already allocated
       undone: Switch, Pin the version. kept: Fetch images, Back up Postgres (/var/backups/fovea.sql.gz)
 
-    error: `db-1` is stuck: an undo failed
+    error: `db-1` is stuck: it is not back where it was
       cause: step `Switch` failed
       cause: `docker compose up -d` ended with status 1
       cause: the undo of step `Switch` failed
@@ -115,7 +116,7 @@ fn the_results_fold_what_is_alike_and_end_with_the_worst() {
 
     8 hosts: 4 done, 2 unreachable, 1 undone, 1 stuck. Took 1m 56s.
     halted: 2 hosts failed, 0 were allowed
-    still behind: web-5, db-1, eu-[1,2] on 0.3.2, for 3s to 24s
+    still behind: db-1 half way from 0.3.2, for 7s; web-5, eu-[1,2] on 0.3.2, for 3s to 24s
     exit code 3: a person is needed
     ");
 }

@@ -10,7 +10,7 @@ use super::{
     words,
 };
 use crate::{
-    event::{HostState, RunState, UndoState},
+    event::{HostState, RunState, UndoState, WaveState},
     model::{Failure, FailureClass, HostName, HostOutcome, RunNumber, Verdict},
 };
 
@@ -112,7 +112,13 @@ fn ways_on(state: &RunState, number: RunNumber) -> Vec<String> {
     use HostOutcome::{Failed, Interrupted, NotStarted, Parked, Undone, Unreachable};
     let any = |which: &dyn Fn(Option<HostOutcome>) -> bool| state.hosts.values().any(|host| which(host.outcome));
     let mut ways = Vec::new();
-    for wave in state.waves.iter().filter(|wave| wave.ended.is_none()) {
+    let shut = |host: &HostState| host.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Window);
+    let open = |host: &HostState| matches!(host.outcome, None | Some(Interrupted | NotStarted)) && !shut(host);
+    let has = |wave: &WaveState, which: &dyn Fn(&HostState) -> bool| {
+        wave.hosts.iter().filter_map(|name| state.hosts.get(name)).any(which)
+    };
+    let is_good = |host: &HostState| host.outcome.is_some_and(HostOutcome::is_good);
+    for wave in state.waves.iter().filter(|wave| wave.ended.is_none() && has(wave, &is_good)) {
         // The budget may halt for hosts that failed before; here it is the soak that let nobody go on.
         let name = &wave.name;
         match wave.soak {
@@ -123,18 +129,23 @@ fn ways_on(state: &RunState, number: RunNumber) -> Vec<String> {
                 "the release did not stay green on {name}: mend it there and `longshore resume {number}` begins the soak anew, \
                  or leave the others as they are"
             )),
+            // Where others are still to begin, that goes on with it as well.
+            _ if wave.soaking.is_some() && !state.hosts.values().any(open) => ways.push(format!(
+                "the soak of {name} was cut off: `longshore resume {number}` watches for the time that is missing"
+            )),
             _ => {}
         }
     }
-    let shut = |host: &HostState| host.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Window);
     if state.hosts.values().any(shut) {
         ways.push(format!(
             "`longshore retry {number} --not-started` takes the hosts that were outside their windows; with `--wait` it waits \
              for them"
         ));
     }
-    let open = |host: &HostState| matches!(host.outcome, None | Some(Interrupted | NotStarted)) && !shut(host);
-    if state.hosts.values().any(open) {
+    // A wave of which no host ended well lets no other begin.
+    let barred = state.waves.iter().find(|wave| wave.ended.is_none());
+    let barred = barred.filter(|wave| !has(wave, &|host| is_good(host) || open(host) || shut(host)));
+    if state.hosts.values().any(open) && barred.is_none() {
         ways.push(format!("`longshore resume {number}` goes on with the hosts that are not finished"));
     }
     let closed = |host: &HostState| {
@@ -178,6 +189,12 @@ fn ways_on(state: &RunState, number: RunNumber) -> Vec<String> {
     if any(&|outcome| outcome == Some(Unreachable)) {
         ways.push(format!("`longshore retry {number} --unreached` tries the hosts again that could not be reached"));
     }
+    if let Some(wave) = barred.filter(|_| state.hosts.values().any(open)) {
+        let name = &wave.name;
+        ways.push(format!(
+            "once a host of {name} ended well, `longshore resume {number}` goes on with the hosts that are not finished"
+        ));
+    }
     ways
 }
 
@@ -211,8 +228,8 @@ fn saying(outcome: HostOutcome, in_a_step: bool, hosts: usize) -> &'static str {
         HostOutcome::Parked => "were red before anything was done, and were left as found",
         HostOutcome::Held if one => "waits for a person",
         HostOutcome::Held => "wait for a person",
-        HostOutcome::Stuck if one => "is stuck: an undo failed",
-        HostOutcome::Stuck => "are stuck: an undo failed",
+        HostOutcome::Stuck if one => "is stuck: it is not back where it was",
+        HostOutcome::Stuck => "are stuck: they are not back where they were",
         HostOutcome::Unknown if one => "is in doubt: nobody can tell whether a step happened",
         HostOutcome::Unknown => "are in doubt: nobody can tell whether a step happened",
         HostOutcome::Unreachable => "could not be reached",

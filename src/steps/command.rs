@@ -196,7 +196,7 @@ impl StepKind for Command {
             removes: self.removes.as_deref(),
         };
         Work::Host(HostProgram {
-            look: conditions.look(&place, &format!("would run: {}", self.summary())),
+            look: conditions.look(&place),
             act: format!("{}{}", place.enter(), shell::run_text(&self.run.to_shell(), &self.ok)),
             outside: self.outside.as_ref().map(|outside| Box::new(outside.in_place(&place))),
             ..HostProgram::default()

@@ -207,7 +207,7 @@ impl StepKind for Script {
         act.push_str(&place.enter());
         act.push_str(&shell::run_text(&command, &self.ok));
         Work::Host(HostProgram {
-            look: conditions.look(&place, &format!("would run: {}", self.summary())),
+            look: conditions.look(&place),
             act,
             outside: self.outside.as_ref().map(|outside| Box::new(outside.in_place(&place))),
             ..HostProgram::default()

@@ -167,7 +167,7 @@ fn run(field: &Field, death: Death) -> (End, u64) {
         let number = ledger.runs(1).expect("runs")[0].number;
         let past = RunState::fold(&ledger.events(number, None).expect("events")).expect("a legal prefix");
         if past.ended.is_none() {
-            let handle = ledger.reopen_run(number).expect("nobody has it any more");
+            let handle = ledger.reopen_run(number, "anna@laptop").expect("nobody has it any more");
             let hosts =
                 plan.hosts.keys().filter(|host| past.hosts.get(*host).is_none_or(|host| host.outcome.is_none()));
             let hosts = hosts.cloned().collect();

@@ -44,9 +44,14 @@ fn a_wave_waits_for_a_person_at_another_terminal_and_heeds_no_word_of_before() {
 
     let running = fleet.longshore(["apply", "slow", "--yes"]).start();
     wait_until("the canary begins", || trace("web-01") == "begun");
+    // What goes on is no trouble yet, and nobody knows its exit code.
+    fleet.longshore(["status"]).run().expect_code(0).says("under way");
+    assert!(!fleet.longshore(["status"]).run().out.contains("exit code"));
+    fleet.longshore(["resume"]).run().expect_code(6).tells("another longshore works on run 0001");
+    fleet.longshore(["retry", "--failed"]).run().expect_code(6);
     // The pause is over with this word, and the canary, of which nothing is known yet, is not promoted by it.
     fleet.longshore(["pause"]).run().expect_code(0);
-    fleet.longshore(["status"]).run().expect_code(0).tells("run 0001 is paused: no new hosts until");
+    fleet.longshore(["status"]).run().expect_code(0).tells("no new hosts until `longshore promote 0001`");
     fleet.longshore(["promote"]).run().expect_code(0).tells("asked run 0001 to promote");
     // Where nothing waits the person is told so, and what the run does.
     let early = fleet.longshore(["promote"]).run().expect_code(2);
@@ -56,12 +61,15 @@ fn a_wave_waits_for_a_person_at_another_terminal_and_heeds_no_word_of_before() {
     let ledger = Ledger::open(&fleet.project(), Arc::new(jiff::Timestamp::now)).expect("a ledger");
     ledger.request(RunNumber(1), Control::Promote, "anna@elsewhere", None).expect("asked");
     // Words are taken in order, and a pause is one that can be seen to be taken.
-    fleet.longshore(["pause"]).run().expect_code(0);
+    fleet.longshore(["pause", "--reason", "the phone"]).run().expect_code(0);
     wait_until("the words are taken", || !ledger.is_paused(RunNumber(1), jiff::Timestamp::MAX).expect("it is read"));
+    wait_until("who paused it is told", || fleet.longshore(["status"]).run().err.contains("is paused by"));
+    fleet.longshore(["status"]).run().tells("(the phone): no new hosts until `longshore promote 0001`");
+    fleet.longshore(["promote"]).run().expect_code(0);
+    wait_until("the pause is over", || fleet.longshore(["status"]).run().err.contains("is running, by"));
     for host in ["web-01", "web-02"] {
         fs::write(fleet.host(host).home.join("go"), "").expect("written");
     }
-    fleet.longshore(["promote"]).run().expect_code(0);
     wait_until("the run waits", || fleet.longshore(["status"]).run().err.contains("waits for a person"));
     let status = fleet.longshore(["status"]).run().tells("`longshore promote 0001` lets the wave after canary begin");
     assert_eq!([trace("web-01"), trace("web-02")], ["begun ended", ""], "{status}");
@@ -73,6 +81,7 @@ fn a_wave_waits_for_a_person_at_another_terminal_and_heeds_no_word_of_before() {
     fleet.longshore(["history", "show", "last"]).run().says("canary was promoted by").says(": the figures are good");
     let events = fleet.longshore(["history", "show", "last", "--output", "json"]).run().expect_code(0);
     assert_eq!(events.out.matches("\"wave-promoted\"").count(), 1, "{events}");
+    fleet.longshore(["history", "show", "last"]).run().says("paused by").says("the pause was ended by");
     fleet.assert_nothing_runs();
 
     // Nobody there, nobody asked: what a person ends instead begins no more hosts.
@@ -88,6 +97,8 @@ fn a_wave_waits_for_a_person_at_another_terminal_and_heeds_no_word_of_before() {
         let running = fleet.longshore(["resume"]).start();
         wait_until("the run waits again", || fleet.longshore(["status"]).run().err.contains("waits for a person"));
         fleet.longshore(["history"]).run().says("running");
+        let process = format!("process {}", running.id());
+        fleet.longshore(["history", "--output", "json"]).run().says(&process);
         fleet.longshore(["status"]).run().says("Begun ");
         running
     };
@@ -100,4 +111,54 @@ fn a_wave_waits_for_a_person_at_another_terminal_and_heeds_no_word_of_before() {
     let ran = running.finish().expect_code(0);
     assert_eq!(trace("web-02"), "begun ended begun ended", "{ran}");
     fleet.longshore(["status"]).run().tells("has ended");
+}
+
+#[test]
+fn a_pause_holds_up_no_run_whose_hosts_have_all_begun() {
+    let Some(fleet) = Fleet::of(1) else { return };
+    fleet.write("playbooks/slow.toml", PLAYBOOK);
+    let running = fleet.longshore(["apply", "slow", "--yes"]).start();
+    wait_until("the host begins", || flat(&fleet.read("web-01", "trace")) == "begun");
+    fleet.longshore(["pause"]).run().expect_code(0);
+    wait_until("it is paused", || fleet.longshore(["status"]).run().err.contains("is paused by"));
+    fs::write(fleet.host("web-01").home.join("go"), "").expect("written");
+    running.finish().expect_code(0).tells("paused by");
+}
+
+#[test]
+fn a_canary_that_was_taken_back_lets_no_wave_begin() {
+    let Some(fleet) = Fleet::of(2) else { return };
+    let playbook = r#"
+hosts = "all"
+
+[rollout]
+canary = { hosts = 1, soak = "1m" }
+
+[[steps]]
+name = "Switch"
+command = { run = "echo new >>trace", dir = "{{path}}" }
+undo = { command = { run = "echo old >>trace", dir = "{{path}}" } }
+"#;
+    fleet.write("playbooks/switch.toml", playbook);
+    let trace = |host: &str| flat(&fleet.read(host, "trace"));
+    let running = fleet.longshore(["apply", "switch", "--yes"]).start();
+    wait_until("it soaks", || fleet.longshore(["status"]).run().err.contains("canary soaks for 1m"));
+    fleet.longshore(["abort"]).run().expect_code(0);
+    running.finish().expect_code(130);
+    // A soak of the last wave is owed, too.
+    let running = fleet.longshore(["apply", "switch", "--yes", "--limit", "web-02"]).start();
+    wait_until("it soaks", || fleet.longshore(["status"]).run().err.contains("canary soaks for 1m"));
+    fleet.longshore(["abort"]).run().expect_code(0);
+    let ran = running.finish().expect_code(130);
+    ran.says("the soak of canary was cut off: `longshore resume 0002` watches for the time that is missing");
+    // What the waves are held to is the plan's to say: another soak is told, and not passed over.
+    fleet.write("playbooks/switch.toml", &playbook.replace("1m", "2m"));
+    fleet.longshore(["resume", "1"]).run().expect_code(6).tells("what its waves are held to");
+    fleet.write("playbooks/switch.toml", playbook);
+    fleet.longshore(["rollback", "2", "--yes"]).run().expect_code(0);
+    fleet.longshore(["rollback", "1", "--yes"]).run().expect_code(0);
+    assert_eq!([trace("web-01"), trace("web-02")], ["new old", "new old"]);
+    let ran = fleet.longshore(["resume", "1"]).run().expect_code(5);
+    let ran = ran.tells("web-01 was taken back since, by run 0004").says("no host of canary ended well");
+    assert_eq!(trace("web-02"), "new old", "{ran}");
 }

@@ -230,3 +230,26 @@ fn hosts_that_are_not_there_are_a_class_of_their_own() {
     assert_as_installed(&fleet, &["web-5", "web-6"], &[]);
     fleet.assert_nothing_runs();
 }
+
+#[test]
+fn a_host_that_is_not_well_after_it_was_taken_back_is_told_how_to_go_on() {
+    let Some(fleet) = Fleet::of(1) else { return };
+    let playbook = r#"
+hosts = "all"
+
+[[steps]]
+name = "Break it"
+command = { run = "touch red; false", dir = "{{path}}" }
+undo = { command = "true" }
+
+[[check]]
+name = "The app is healthy"
+command = { run = ["test", "!", "-e", "{{path}}/red"] }
+"#;
+    fleet.write("playbooks/break.toml", playbook);
+    let ran = fleet.longshore(["apply", "break", "--yes"]).run().expect_code(3);
+    let ran = ran.says("is stuck: it is not back where it was").says("it was taken back, but is not healthy");
+    ran.says("mend it on the host, then `longshore retry 0001 --stuck` looks again");
+    fs::remove_file(fleet.host("web-01").home.join("red")).expect("mended");
+    fleet.longshore(["retry", "0001", "--stuck"]).run().expect_code(1).says("1 undone");
+}

@@ -103,7 +103,7 @@ fn s_11_a_run_that_waits_holds_up_nobody_else_and_can_be_stopped() {
             break status;
         }
     };
-    let waiting = waiting.says("1 done, 2 waiting");
+    let waiting = waiting.says("1 done, 2 waiting").says("outside its");
     assert_eq!(traces(&fleet), ["switch", "", ""], "{waiting}");
     running.signal(Signal::SIGINT);
     let ran = running.finish().expect_code(130);

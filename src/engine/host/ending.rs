@@ -178,13 +178,14 @@ impl Turn<'_> {
         self.after = self.read_version(link).await?;
         let checks = self.of.checks.iter().filter(|check| !check.after_only).collect();
         if let Some(red) = self.check(link, checks, Phase::Unwound, Patience::AsPlanned).await? {
-            let held = failure.because(format!("it was taken back, but is not healthy: {red}"));
-            return Ok((HostOutcome::Stuck, Some(held)));
+            let why = format!("it was taken back, but is not healthy: {red}");
+            return Ok((HostOutcome::Stuck, Some(self.not_back(failure, why))));
         }
         if self.before.is_some() && self.before != self.after {
-            let seen = self.after.as_ref().map_or("unknown", Version::as_str);
-            let stuck = failure.because(format!("it was taken back, but its version is {seen}"));
-            return Ok((HostOutcome::Stuck, Some(stuck)));
+            let [before, seen] =
+                [&self.before, &self.after].map(|version| version.as_ref().map_or("unknown", Version::as_str));
+            let why = format!("it was taken back, but its version is {seen}, and was {before}");
+            return Ok((HostOutcome::Stuck, Some(self.not_back(failure, why))));
         }
         if left.is_empty() {
             return Ok((HostOutcome::Undone, Some(failure)));
@@ -201,6 +202,12 @@ impl Turn<'_> {
             )
         });
         failure.because(format!("taking it back failed: {undo}")).output(undo.output.clone()).hint(hint)
+    }
+
+    /// Every undo was done, and yet the host is not where it was.
+    fn not_back(&self, failure: Failure, why: String) -> Failure {
+        let run = &self.means.run;
+        failure.because(why).hint(format!("mend it on the host, then `longshore retry {run} --stuck` looks again"))
     }
 
     /// Whether the undo of a step was under way when the run was cut off.

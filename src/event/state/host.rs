@@ -11,8 +11,8 @@ use super::{
 use crate::{
     event::{Happening, HostLine, Phase, SentStep},
     model::{
-        Approval, ExitCode, Failure, FailureClass, HostName, HostOutcome, Span, StepId, StepOutcome, Verdict, Version,
-        Way,
+        Approval, Effect, ExitCode, Failure, FailureClass, HostName, HostOutcome, RunNumber, Span, StepId, StepOutcome,
+        Verdict, Version, Way,
     },
 };
 
@@ -69,6 +69,8 @@ pub struct HostState {
     /// What began the unwinding.
     pub unwound_for: Option<Failure>,
     pub outcome: Option<HostOutcome>,
+    /// The later run that took the finished upgrade back. No event of this run tells: whoever knows the other sets it.
+    pub taken_back: Option<RunNumber>,
     /// Why the outcome is not a good one.
     pub failure: Option<Failure>,
     pub started: Option<Timestamp>,
@@ -182,6 +184,7 @@ impl HostState {
             approvals: Vec::new(),
             unwound_for: None,
             outcome: None,
+            taken_back: None,
             failure: None,
             started: None,
             ended: None,
@@ -393,7 +396,13 @@ impl HostState {
             Happening::StepFound { step, attempt, done, evidence, .. } => {
                 self.find_step(name, (step, *attempt), *done, evidence)?;
             }
-            Happening::StepStarted { .. } => self.start_step(name, at, what)?,
+            Happening::StepStarted { effect, .. } => {
+                self.start_step(name, at, what)?;
+                if *effect != Effect::Read {
+                    // Whatever version an earlier turn ended with, nobody knows it any more.
+                    self.after = None;
+                }
+            }
             Happening::StepFinished { .. } => self.finish_step(name, at, what)?,
             Happening::UnwindStarted { failure } => {
                 if self.unwound_for.is_some() {
@@ -441,6 +450,8 @@ impl HostState {
             | Happening::HostFinished { .. }
             | Happening::HostDeferred { .. }
             | Happening::WavePromoted { .. }
+            | Happening::Paused { .. }
+            | Happening::Unpaused { .. }
             | Happening::WindowsOverridden { .. }
             | Happening::SoakStarted { .. }
             | Happening::SoakFinished { .. }

@@ -8,7 +8,7 @@ use crate::{
         Phase,
         story::{Story, host},
     },
-    model::{Failure, FailureClass, StepOutcome, StepPart},
+    model::{Effect, Failure, FailureClass, StepOutcome, StepPart, Version},
 };
 
 /// Reads the samples that earlier versions stored.
@@ -315,4 +315,40 @@ fn print_samples() {
     for story in [Story::upgrade(), Story::sweep(), Story::exec()] {
         println!("{}", story.lines());
     }
+}
+
+#[test]
+fn a_run_is_paused_until_a_person_ends_that_or_the_run_ends() {
+    let pause = || Happening::Paused { by: "anna".to_owned(), reason: Some("lunch".to_owned()) };
+    let mut story = Story::new("apply", "Two", &[("all", &["a"])]);
+    story.say("", pause());
+    assert_eq!(story.fold().paused.map(|pause| pause.reason), Some(Some("lunch".to_owned())));
+    story.say("", Happening::Unpaused { by: "ben".to_owned(), reason: None });
+    assert_eq!(story.fold().paused, None);
+    story.say("", pause()).say("", Happening::RunFinished { exit: ExitCode::Good });
+    assert_eq!(story.fold().paused, None);
+    // A word that comes when the run has just ended changes nothing.
+    story.say("", pause());
+    assert_eq!(story.fold().paused, None);
+}
+
+#[test]
+fn what_an_earlier_turn_ended_with_is_no_version_of_one_that_changes_the_host_anew() {
+    let mut story = Story::new("apply", "Two", &[("all", &["a"])]);
+    story.say("", Happening::WaveStarted { wave: 0, name: "all".to_owned() });
+    story.undone("a", 0);
+    story.say("", Happening::WaveFinished { wave: 0 }).say("", Happening::RunFinished { exit: ExitCode::HostFailed });
+    assert_eq!(story.fold().hosts[0].after.as_ref().map(Version::as_str), Some("0.3.2"));
+    let hosts = vec![host("a")];
+    story.say("", Happening::RunResumed { by: "anna".to_owned(), purpose: "retry".to_owned(), hosts });
+    story.say("", Happening::WaveStarted { wave: 0, name: "all".to_owned() }).begin("a", 0);
+    let what = Happening::StepStarted {
+        step: Story::id(3),
+        name: "Switch".to_owned(),
+        effect: Effect::Code,
+        attempt: 2,
+        part: StepPart::Main,
+    };
+    story.say("a", what);
+    assert_eq!(story.fold().hosts[0].after, None);
 }

@@ -68,6 +68,12 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
             let name = state.waves.get(*wave).map_or_else(String::new, |wave| cell(&wave.name));
             format!("{name} was promoted by {}{}", cell(by), because(reason.as_deref()))
         }
+        Happening::Paused { by, reason } => {
+            format!("{} by {}{}", page.paint(Tone::Odd, "paused"), cell(by), because(reason.as_deref()))
+        }
+        Happening::Unpaused { by, reason } => {
+            format!("the pause was ended by {}{}", cell(by), because(reason.as_deref()))
+        }
         Happening::WindowsOverridden { by, reason } => {
             let what = page.paint(Tone::Odd, "windows do not bind this run");
             format!("{what}, by the word of {}: {}", cell(by), line(reason, LONGEST))
