@@ -268,6 +268,26 @@ fn a_request_is_taken_once_and_in_order() {
     assert_eq!(ledger.take_requests(run.number()).expect("requests"), []);
 }
 
+#[test]
+fn a_run_is_paused_until_it_is_promoted_or_its_controller_is_gone() {
+    let (_project, ledger) = project();
+    let run = ledger.begin_run("{}", meta("01aaa")).expect("a run");
+    let now = clock()();
+    let (before, after) = (now - jiff::SignedDuration::from_hours(1), now + jiff::SignedDuration::from_hours(1));
+    let paused = |since| ledger.is_paused(run.number(), since).expect("it is read");
+    assert!(!paused(before), "nobody has said anything");
+    ledger.request(run.number(), Control::Pause, "anna", None).expect("asked");
+    // Whichever controller takes it will heed it.
+    assert!(paused(before) && paused(after));
+    ledger.take_requests(run.number()).expect("taken");
+    assert!(paused(before));
+    assert!(!paused(after), "another controller heeded it, and is gone");
+    ledger.request(run.number(), Control::Abort, "anna", None).expect("asked");
+    assert!(paused(before), "a word about something else changes nothing");
+    ledger.request(run.number(), Control::Promote, "ben", None).expect("asked");
+    assert!(!paused(before));
+}
+
 #[tokio::test]
 async fn two_processes_record_their_own_runs_side_by_side() {
     let (project, first) = project();
