@@ -334,3 +334,23 @@ fn s_44_an_undo_that_fails_in_a_rollback_leaves_the_host_stuck_and_is_gone_on_wi
     let state = fleet.longshore(["--output", "json", "history", "show", "2"]).run().expect_code(0).state();
     assert!(state.hosts.values().all(|host| host.outcome == Some(HostOutcome::Done)));
 }
+
+#[test]
+fn g_28_who_approves_that_a_schema_is_taken_back_is_told_the_newest_data() {
+    let Some(fleet) = fleet(1, &[]) else { return };
+    let (before, after) = ROLE.split_once("[[safety-copy]]").expect("it copies");
+    let (_, after) = after.split_once("[[check]]").expect("it checks");
+    let back = "[[rollback]]\nname = \"Take the schema back\"\neffect = \"data\"\nunprotected = \"the migration can be run backwards\"\n\
+                command = { run = \"echo schema >>trace; echo 1 >head\", dir = \"{{path}}\" }\n\n[[check]]";
+    fleet.write("roles/app/role.toml", &format!("{before}{back}{after}"));
+    fleet.longshore(["apply", "up", "--yes"]).run().expect_code(0);
+    fs::write(fleet.host("web-1").home.join("data"), "old\nnew\ntoday\n").expect("written");
+    let ran = fleet.longshore(["rollback", "1", "--yes"]).run().expect_code(6);
+    let ran = ran.tells("changes data: `Take the schema back`").tells("newest data on the host: today");
+    assert_eq!(words(&fleet, "web-1", "trace"), "migrate switch", "{ran}");
+    let word = "[[approve]]\nhost = \"web-1\"\naction = \"rollback\"\nby = \"anna\"\n";
+    let file = fleet.write("approvals.toml", word).to_string_lossy().into_owned();
+    let ran = fleet.longshore(["rollback", "1", "--yes", "--approvals", &file]).run().expect_code(0);
+    assert_eq!(has(&fleet, "web-1"), ["0.3.2", "old new today", "mine"], "{ran}");
+    assert_eq!(words(&fleet, "web-1", "trace"), "migrate switch schema back", "{ran}");
+}
