@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{oneshot, watch},
@@ -112,7 +113,7 @@ pub(crate) fn of_run(voice: &Voice, run: &Arc<RunHandle>) -> Control {
                         }
                         let word = Word { by: Some(by.clone()), reason: request.reason.clone() };
                         // A word that came before its time would let a wave begin of which nothing was known yet.
-                        let heeded = waiting.give(word) || was_paused;
+                        let heeded = waiting.give(word, request.made) || was_paused;
                         let said = if heeded { format!("{why}.") } else { ", but nothing waits for it.".to_owned() };
                         voice.tell(&format!("Promoted by {by}{said}"));
                     }
@@ -143,21 +144,22 @@ pub(crate) fn of_process(voice: &Voice) -> Control {
     Control { stop, paused, promoter: Arc::new(Nobody), aborted: Arc::default() }
 }
 
-/// Where the run waits for a word from another terminal, while it does.
+/// Where the run waits for a word from another terminal, while it does, and since when.
 #[derive(Default)]
-struct Waiting(Mutex<Option<oneshot::Sender<Word>>>);
+struct Waiting(Mutex<Option<(Timestamp, oneshot::Sender<Word>)>>);
 
 impl Waiting {
     fn begin(&self) -> oneshot::Receiver<Word> {
         let (sender, word) = oneshot::channel();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Timestamp::now(), sender));
         word
     }
 
-    /// Whether somebody waited for the word, and has it now.
-    fn give(&self, word: Word) -> bool {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        sender.is_some_and(|sender| sender.send(word).is_ok())
+    /// Whether somebody waited for the word when it was said, and has it now. One said before is about something else,
+    /// however late it is heard.
+    fn give(&self, word: Word, said: Timestamp) -> bool {
+        let waits = self.0.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(since, _)| *since <= said);
+        waits.is_some_and(|(_, sender)| sender.send(word).is_ok())
     }
 }
 
@@ -195,5 +197,22 @@ struct Nobody;
 impl Promoter for Nobody {
     async fn promoted(&self, _: &str) -> Option<Word> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_was_said_before_anybody_waited_is_not_given() {
+        let waiting = Waiting::default();
+        let word = || Word { by: Some("anna".to_owned()), reason: None };
+        let before = Timestamp::now();
+        let _heard = waiting.begin();
+        let said = before - std::time::Duration::from_millis(1);
+        assert!(!waiting.give(word(), said), "it was about the pause");
+        assert!(waiting.give(word(), Timestamp::now()));
+        assert!(!waiting.give(word(), Timestamp::now()), "it was given");
     }
 }

@@ -93,6 +93,9 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
         } else {
             screen.print(&report::plan(&plan, Detail::Brief, &screen.page()))?;
         }
+        if let Some(out) = args.out.as_ref().filter(|_| args.plan) {
+            screen.say(&format!("\nkept in {0}; `longshore apply {0}` does exactly this", out.display()));
+        }
         return Ok(course::exit_of(&plan));
     }
     let mode = if args.check { Mode::Look { diff: false } } else { Mode::Apply };

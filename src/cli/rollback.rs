@@ -62,7 +62,11 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
     let named = named(&args.hosts, &of, global, screen)?;
     let mut hosts = named.clone().unwrap_or_else(|| of.hosts.keys().cloned().collect());
     let later = Later::than(workshop.ledger(), &record)?;
-    let mut refused = Vec::new();
+    let finished = Finished { id: &record.id, number: record.number, plan: &of, state: &state };
+    // Where the run has nothing to take back, it does not matter what came later.
+    let (_, mut refused) = engine::rollback(finished, &hosts, Timestamp::now());
+    refused.retain(|not| not.nothing_to_do);
+    hosts.retain(|host| !refused.iter().any(|not| not.host == *host));
     hosts.retain(|host| match later.why_not(host, &record) {
         None => true,
         Some(why) => {
@@ -70,7 +74,6 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
             false
         }
     });
-    let finished = Finished { id: &record.id, number: record.number, plan: &of, state: &state };
     let (plan, not_back) = engine::rollback(finished, &hosts, Timestamp::now());
     refused.extend(not_back);
     refused.retain(|not| named.is_some() || !not.nothing_to_do);

@@ -86,7 +86,9 @@ async fn look_at(
 ) -> Result<(StepOutcome, Option<String>), Stopped> {
     let session = link.session().await?;
     let run_as = link.run_as(step.run_as.as_deref());
-    let would_run = || format!("would run: {}", step.action.kind().summary());
+    let takes_back = step.takes_back.as_ref().is_some_and(|taken| taken.by_kind);
+    let would = if takes_back { "would take back" } else { "would run" };
+    let would_run = || format!("{would}: {}", step.action.kind().summary());
     match step.work() {
         Work::Host(program) => {
             let Some(look) = program.look else { return Ok((StepOutcome::Changed, Some(would_run()))) };

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::backup_of;
 use crate::{
     event::{HostState, RunState, StepState, UndoState},
-    model::{Downtime, Effect, HostName, HostOutcome, RunId, RunNumber, Span, StepId, StepOutcome, StepPart},
+    model::{Downtime, Effect, HostName, HostOutcome, RunId, RunNumber, Span, StepId, StepOutcome, StepPart, Way},
     plan::{
         Estimate, FailureBudget, HostPlan, HostRollback, KeptReceipt, Plan, PlannedStep, PlannedUndo, Promote, Purpose,
         Recovery, Shape, Summary, TakenStep, Timing, Watch, Wave, made_ahead,
@@ -49,7 +49,7 @@ pub fn rollback(finished: Finished<'_>, hosts: &[HostName], now: Timestamp) -> (
             refused.push(NotBack { host: host.clone(), why, nothing_to_do: false });
             continue;
         };
-        match host_plan(finished, of, state) {
+        match host_plan(finished, host, of, state) {
             Ok((plan, left)) => {
                 for warning in left {
                     warnings.entry(warning).or_default().push(host.clone());
@@ -99,6 +99,7 @@ fn stands(state: &HostState, step: &PlannedStep) -> bool {
 /// Makes one host's plan, and says what it leaves as it is. Or says why there is none.
 fn host_plan(
     finished: Finished<'_>,
+    host: &HostName,
     of: &HostPlan,
     state: &HostState,
 ) -> Result<(HostPlan, Vec<String>), (String, bool)> {
@@ -107,10 +108,13 @@ fn host_plan(
         Some(HostOutcome::Unchanged) => return Err(("the run changed nothing there".to_owned(), true)),
         Some(HostOutcome::Undone) => return Err(("it was taken back in the run itself".to_owned(), true)),
         Some(HostOutcome::Held) => {
-            let why = format!(
-                "it is held: `longshore resume {} --as code-rollback|restore --host HOST` takes it back",
-                finished.number
-            );
+            let way = |way: &str| format!("`longshore resume {} --as {way} --host {host}`", finished.number);
+            let mut ways = way(Way::CodeRollback.as_str());
+            if !state.no_restore && backup_of(of, state).is_some() {
+                ways.push_str(" or ");
+                ways.push_str(&way(Way::Restore.as_str()));
+            }
+            let why = format!("it is held: {ways} takes it back");
             return Err((why, false));
         }
         // Refused, unreachable, parked, not started: whatever kept the run from it.

@@ -69,7 +69,11 @@ fn remove(fleet: &Fleet, host: &str) {
 #[test]
 fn what_is_fetched_ahead_is_not_fetched_again_and_changes_nothing_that_runs() {
     let Some(fleet) = fleet() else { return };
-    let plan = fleet.longshore(["prefetch", "up", "--plan"]).run().expect_code(0);
+    let plan = fleet
+        .longshore(["prefetch", "up", "--plan", "-o", "ahead.json"])
+        .run()
+        .expect_code(0)
+        .tells("kept in ahead.json");
     let plan = plan.says("prefetch: 2 hosts in 1 wave; to 2.0.0").says("gates: There is room");
     assert!(!plan.out.contains("Cut over") && !plan.out.contains("Never open"), "{plan}");
     assert_eq!(fetched(&fleet), ["", ""]);

@@ -138,6 +138,10 @@ canary = { hosts = 1, soak = "1m" }
 name = "Switch"
 command = { run = "echo new >>trace", dir = "{{path}}" }
 undo = { command = { run = "echo old >>trace", dir = "{{path}}" } }
+
+[[steps]]
+name = "Settings"
+file = { to = "{{path}}/app.conf", content = "new" }
 "#;
     fleet.write("playbooks/switch.toml", playbook);
     let trace = |host: &str| flat(&fleet.read(host, "trace"));
@@ -155,10 +159,13 @@ undo = { command = { run = "echo old >>trace", dir = "{{path}}" } }
     fleet.write("playbooks/switch.toml", &playbook.replace("1m", "2m"));
     fleet.longshore(["resume", "1"]).run().expect_code(6).tells("what its waves are held to");
     fleet.write("playbooks/switch.toml", playbook);
+    let ran = fleet.longshore(["rollback", "1", "web-02", "--yes"]).run().expect_code(6);
+    ran.tells("web-02: the run did not begin there");
+    fleet.longshore(["rollback", "2", "--check"]).run().expect_code(0).says("would take back: write");
     fleet.longshore(["rollback", "2", "--yes"]).run().expect_code(0);
     fleet.longshore(["rollback", "1", "--yes"]).run().expect_code(0);
     assert_eq!([trace("web-01"), trace("web-02")], ["new old", "new old"]);
     let ran = fleet.longshore(["resume", "1"]).run().expect_code(5);
-    let ran = ran.tells("web-01 was taken back since, by run 0004").says("no host of canary ended well");
+    let ran = ran.tells("web-01 was taken back since, by run 0005").says("no host of canary ended well");
     assert_eq!(trace("web-02"), "new old", "{ran}");
 }
