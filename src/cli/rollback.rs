@@ -77,7 +77,10 @@ pub(super) async fn run(args: &Args, global: &Global, screen: &Screen) -> Result
     let (plan, not_back) = engine::rollback(finished, &hosts, Timestamp::now());
     refused.extend(not_back);
     refused.retain(|not| named.is_some() || !not.nothing_to_do);
-    let Some(plan) = plan else { return Err(nothing(&record, &refused)) };
+    let Some(plan) = plan else {
+        let hint = format!("`longshore history show {}` tells how each host ended", record.number);
+        return Err(nothing(&record, &refused, hint));
+    };
     for NotBack { host, why, .. } in &refused {
         screen.say(&format!("note: {host} is left as it is: {why}"));
     }
@@ -120,7 +123,9 @@ pub(super) async fn apply(
         })
         .collect();
     if !refused.is_empty() {
-        return Err(nothing(&record, &refused));
+        let number = record.number;
+        let hint = format!("`longshore rollback {number} -o FILE` makes a plan of the hosts that can go back now");
+        return Err(nothing(&record, &refused, hint));
     }
     carry_out(&workshop, plan, mode, approvals, screen).await
 }
@@ -309,7 +314,7 @@ impl Later {
 }
 
 /// Nothing can be taken back: says why, host by host.
-fn nothing(record: &RunRecord, refused: &[NotBack]) -> CliError {
+fn nothing(record: &RunRecord, refused: &[NotBack], hint: String) -> CliError {
     let mut message = format!("run {} is not taken back; nothing was done", record.number);
     for NotBack { host, why, .. } in refused.iter().take(20) {
         message.push_str(&format!("\n  {host}: {why}"));
@@ -320,10 +325,7 @@ fn nothing(record: &RunRecord, refused: &[NotBack]) -> CliError {
     if refused.is_empty() {
         message = format!("run {} changed no host that could be taken back", record.number);
     }
-    CliError::Refused {
-        message,
-        hint: Some(format!("`longshore history show {}` tells how each host ended", record.number)),
-    }
+    CliError::Refused { message, hint: Some(hint) }
 }
 
 fn show(plan: &Plan, screen: &Screen) -> Result<(), CliError> {

@@ -162,7 +162,10 @@ file = { to = "{{path}}/app.conf", content = "new" }
     let ran = fleet.longshore(["rollback", "1", "web-02", "--yes"]).run().expect_code(6);
     ran.tells("web-02: the run did not begin there");
     fleet.longshore(["rollback", "2", "--check"]).run().expect_code(0).says("would take back: write");
+    fleet.longshore(["rollback", "2", "-o", "back.json"]).run().expect_code(0);
     fleet.longshore(["rollback", "2", "--yes"]).run().expect_code(0);
+    let ran = fleet.longshore(["apply", "back.json"]).run().expect_code(6).tells("taken back already, by run 0004");
+    ran.tells("`longshore rollback 0002 -o FILE` makes a plan of the hosts that can go back now");
     fleet.longshore(["rollback", "1", "--yes"]).run().expect_code(0);
     assert_eq!([trace("web-01"), trace("web-02")], ["new old", "new old"]);
     let ran = fleet.longshore(["resume", "1"]).run().expect_code(5);
