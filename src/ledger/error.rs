@@ -35,7 +35,7 @@ pub enum LedgerError {
     Closed,
     #[error("there is no run `{0}`")]
     NoRun(String),
-    #[error("another longshore works on run {0}")]
+    #[error("run {0} is being worked on by another longshore")]
     Running(RunNumber),
     #[error("event {sequence} of run {run} cannot be read")]
     Event {

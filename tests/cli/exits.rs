@@ -148,11 +148,12 @@ fn code_3_when_a_host_failed_after_its_point_of_no_return() {
       web-1 | no such column
       done: Migrate. may have half happened: Start
 
-    hint: `longshore resume 0001` goes on with the hosts that are not finished
     hint: `longshore resume 0001 --as roll-forward --host web-1` goes on with the
       step that failed, once that is mended
     hint: `longshore resume 0001 --as code-rollback --host web-1` points the code
       back and leaves the data new: only if the old release can run on it
+    hint: once a host of canary ended well, `longshore resume 0001` goes on with the
+      hosts that are not finished
     hint: `longshore history show 0001 --host web-1` prints everything that was said
       there
 
@@ -241,7 +242,7 @@ fn code_5_when_the_budget_is_used_up_before_all_hosts_were_begun() {
     let lab = Lab::new(3, &[]);
     let playbook =
         lab.playbook("fail", &one_by_one("[[steps]]\nname = \"Break\"\ncommand = \"exit 1\"\nno-undo = \"a test\"\n"));
-    assert_snapshot!(lab.run(&["apply", playbook, "--yes"]).screen(), @r"
+    assert_snapshot!(lab.run(&["apply", playbook, "--yes"]).screen(), @"
     ╭───────────┬────────┬─────────────┬───────┬─────────────────────╮
     │ host      │ wave   │ result      │ steps │ cause               │
     ├───────────┼────────┼─────────────┼───────┼─────────────────────┤
@@ -253,9 +254,10 @@ fn code_5_when_the_budget_is_used_up_before_all_hosts_were_begun() {
       cause: step `Break` failed
       cause: it ended with status 1
 
-    hint: `longshore resume 0001` goes on with the hosts that are not finished
     hint: once mended, `longshore retry 0001 --failed` takes them through the plan
       again
+    hint: once a host of canary ended well, `longshore resume 0001` goes on with the
+      hosts that are not finished
     hint: `longshore history show 0001 --host web-1` prints everything that was said
       there
 

@@ -47,7 +47,7 @@ fn a_wave_waits_for_a_person_at_another_terminal_and_heeds_no_word_of_before() {
     // What goes on is no trouble yet, and nobody knows its exit code.
     fleet.longshore(["status"]).run().expect_code(0).says("under way");
     assert!(!fleet.longshore(["status"]).run().out.contains("exit code"));
-    fleet.longshore(["resume"]).run().expect_code(6).tells("another longshore works on run 0001");
+    fleet.longshore(["resume"]).run().expect_code(6).tells("run 0001 is being worked on by another longshore");
     fleet.longshore(["retry", "--failed"]).run().expect_code(6);
     // The pause is over with this word, and the canary, of which nothing is known yet, is not promoted by it.
     fleet.longshore(["pause"]).run().expect_code(0);
