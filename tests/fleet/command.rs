@@ -32,6 +32,8 @@ impl Longshore {
             .env(mark.0, mark.1)
             .arg("-C")
             .arg(project)
+            // What a test keeps by its name alone is gone with its project.
+            .current_dir(project)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
