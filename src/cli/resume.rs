@@ -178,7 +178,7 @@ pub(super) async fn retry(args: &RetryArgs, global: &Global, screen: &Screen) ->
     hosts.retain(|host| seen.insert(host.clone()));
     if hosts.is_empty() {
         let number = opened.record.number;
-        screen.tell(&format!("run {number} has no such host; `longshore status {number}` says how each stands"));
+        screen.tell(&format!("run {number}: no host of it stands so that this takes it up; `longshore status {number}` says how each stands"));
         return Ok(opened.state.exit_code());
     }
     opened.go_on(hosts, "retry", &args.approvals, args.windows.windows()?, screen).await

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use jiff::Timestamp;
 
 use super::{
-    live::{LONGEST_SENTENCE as LONGEST, command, sentence},
+    live::{LONGEST_SENTENCE as LONGEST, sentence, titled},
     page::{Page, Tone, block, cell, line},
     table::{meaning, severity, tone},
     words,
@@ -45,7 +45,7 @@ pub fn history(runs: &[RunRow], page: &Page) -> String {
                 run.number.to_string(),
                 page.date(run.begun),
                 took.unwrap_or_default(),
-                format!("{} {}", command(&run.purpose, run.looks_at.as_deref()), cell(&run.title)),
+                titled(&run.purpose, run.looks_at.as_deref(), &run.title),
                 run.hosts.to_string(),
                 outcome(run, page),
             ]
@@ -91,7 +91,7 @@ fn word(outcome: HostOutcome, purpose: &str) -> &'static str {
 
 /// Says which run it is, above what else is told of it.
 pub fn heading(state: &RunState, number: RunNumber, page: &Page) -> String {
-    let title = format!("{} {}", command(&state.purpose, state.looks_at.as_deref()), cell(&state.title));
+    let title = titled(&state.purpose, state.looks_at.as_deref(), &state.title);
     let mut text = page.wrap(&page.paint(Tone::Strong, &title), 2);
     let begun = state.started.map(|at| format!(", begun {}", page.date(at))).unwrap_or_default();
     let id = state.run.as_ref().map(|id| format!(", id {id}")).unwrap_or_default();

@@ -26,7 +26,7 @@ use crate::{
     model::{FailureClass, HostName, Verdict},
 };
 
-pub(super) use sentence::{LONGEST as LONGEST_SENTENCE, command, sentence};
+pub(super) use sentence::{LONGEST as LONGEST_SENTENCE, sentence, titled};
 
 /// What the live display is fed with.
 #[derive(Debug, Clone)]

@@ -306,9 +306,12 @@ pub(super) fn rules(plan: &Plan) -> Vec<String> {
         return ahead(plan);
     }
     let mut rules = vec![format!("Up to {} at once within a wave.", words::count(rollout.at_once, "host"))];
-    rules.extend(allowed(&rollout.budget));
+    // Only a soak can be inconclusive.
+    let soaks = plan.waves.iter().any(|wave| !wave.soak.0.is_zero());
+    rules.extend(allowed(&rollout.budget, soaks));
     for wave in plan.waves.iter().filter(|wave| !wave.budget.is_unlimited()) {
-        let within = allowed(&wave.budget).into_iter().filter(|rule| !rule.starts_with("Any number"));
+        let within =
+            allowed(&wave.budget, !wave.soak.0.is_zero()).into_iter().filter(|rule| !rule.starts_with("Any number"));
         rules.extend(within.map(|rule| format!("{}: {rule}", cell(&wave.name))));
     }
     if let Some(count) = rollout.budget.same_failure {
@@ -366,18 +369,19 @@ fn ahead(plan: &Plan) -> Vec<String> {
     rules
 }
 
-/// Says what a budget allows. Failed, unreachable and inconclusive hosts are always told of, parked ones where they count.
-fn allowed(budget: &FailureBudget) -> Vec<String> {
+/// Says what a budget allows. Failed and unreachable hosts are always told of, inconclusive ones where there is a soak, parked
+/// ones where they count.
+fn allowed(budget: &FailureBudget, soaks: bool) -> Vec<String> {
     let say = |limit: Option<usize>, is: &str, may: &str| match limit {
         Some(0) => format!("The first host that {is} halts the run."),
         Some(limit) => format!("{} may {may}; one more halts the run.", words::count(limit, "host")),
         None => format!("Any number of hosts may {may}."),
     };
-    let mut said = vec![
-        say(budget.failed, "fails", "fail"),
-        say(budget.unreachable, "cannot be reached", "be unreachable"),
-        say(budget.inconclusive, "is inconclusive", "be inconclusive"),
-    ];
+    let mut said =
+        vec![say(budget.failed, "fails", "fail"), say(budget.unreachable, "cannot be reached", "be unreachable")];
+    if soaks {
+        said.push(say(budget.inconclusive, "is inconclusive", "be inconclusive"));
+    }
     if budget.parked.is_some() {
         said.push(say(budget.parked, "is parked", "be parked"));
     }

@@ -27,7 +27,7 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
                 0 | 1 => String::new(),
                 waves => format!(" in {}", words::count(waves, "wave")),
             };
-            format!("{} {}: {hosts}{waves}", command(purpose, looks_at.as_deref()), cell(title))
+            format!("{}: {hosts}{waves}", titled(purpose, looks_at.as_deref(), title))
         }
         Happening::WaveStarted { wave, name } => {
             let names: Vec<_> = state.waves.get(*wave).map(|wave| wave.hosts.iter().collect()).unwrap_or_default();
@@ -62,7 +62,12 @@ pub(in crate::report) fn sentence(event: &Event, state: &RunState, page: &Page) 
             format!("written anew by {} from what the hosts know ({planned} planned{silent})", cell(by))
         }
         Happening::RunResumed { by, purpose, hosts } => {
-            format!("{}: taken up by {} for {}", cell(purpose), cell(by), words::count(hosts.len(), "host"))
+            let of_hosts = match hosts.len() {
+                // For the soak of a wave whose hosts have all ended.
+                0 => String::new(),
+                count => format!(" for {}", words::count(count, "host")),
+            };
+            format!("{}: taken up by {}{of_hosts}", cell(purpose), cell(by))
         }
         Happening::WavePromoted { wave, by, reason } => {
             let name = state.waves.get(*wave).map_or_else(String::new, |wave| cell(&wave.name));
@@ -216,11 +221,18 @@ fn detached(state: &RunState, page: &Page) -> String {
 }
 
 /// The command line that a run's purpose stands for.
-pub(in crate::report) fn command(purpose: &str, looks_at: Option<&str>) -> String {
+fn command(purpose: &str, looks_at: Option<&str>) -> String {
     match purpose {
         "look" => format!("{} --check", cell(looks_at.unwrap_or("apply"))),
         other => cell(other),
     }
+}
+
+/// What was typed, and what it is about: `apply Upgrade the shop`. A title that begins with the command has it once.
+pub(in crate::report) fn titled(purpose: &str, looks_at: Option<&str>, title: &str) -> String {
+    let (command, title) = (command(purpose, looks_at), cell(title));
+    let begins = title.get(..command.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(&command));
+    if begins { title } else { format!("{command} {title}") }
 }
 
 fn only_reads(host: Option<&HostState>, step: &StepId) -> bool {

@@ -269,3 +269,10 @@ fn while_a_question_stands_nothing_is_drawn_and_nothing_is_lost() {
     live.take(Feed::GoOn);
     assert!(screen.0.lock().expect("a lock")[before.len()..].contains("Stopping"));
 }
+
+#[test]
+fn a_title_that_begins_with_its_command_says_it_once() {
+    assert_eq!(titled("rollback", None, "Rollback of run 0002: Upgrade"), "Rollback of run 0002: Upgrade");
+    assert_eq!(titled("apply", None, "Upgrade"), "apply Upgrade");
+    assert_eq!(titled("look", Some("apply"), "Upgrade"), "apply --check Upgrade");
+}
