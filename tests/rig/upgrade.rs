@@ -131,37 +131,37 @@ fn f_15_f_19_f_21_f_22_f_26_f_27_f_28_f_29_f_35_f_36_f_41_f_42_a_minor_goes_over
 /// The tag stands in the compose file itself here. And a finished patch goes back to the very image that ran.
 #[test]
 fn f_04_f_08_f_11_a_patch_changes_the_tag_alone_and_goes_back_to_the_image_of_before() {
-    let Some(rig) = Rig::with(&["fovea-1"]) else { return };
-    let hosts = [("fovea-1", "0.3.0", "cpu")];
+    let Some(rig) = Rig::with(&["fovea-4"]) else { return };
+    let hosts = [("fovea-4", "0.3.0", "cpu")];
     rig.installed(&hosts);
     let project = rig.project(&hosts);
     let images = ["backend", "model-service", "model-service-gpu"].map(|name| format!("registry:5000/fovea/{name}"));
     project.inventory(&hosts, &format!("pinned-images = {images:?}"));
     rig.shell(
-        "fovea-1",
+        "fovea-4",
         "sed -i 's/[$]{FOVEA_TAG:.*}/0.3.0 # pinned/' docker-compose.yml; sed -i /^FOVEA_TAG/d .env; chmod 0640 docker-compose.yml",
     );
-    let file = || rig.shell("fovea-1", "stat -c '%a %U' docker-compose.yml; cat docker-compose.yml .env");
-    let (before, containers, written) = (rig.data("fovea-1", "label"), rig.containers("fovea-1"), file());
-    let image = rig.image("fovea-1");
+    let file = || rig.shell("fovea-4", "stat -c '%a %U' docker-compose.yml; cat docker-compose.yml .env");
+    let (before, containers, written) = (rig.data("fovea-4", "label"), rig.containers("fovea-4"), file());
+    let image = rig.image("fovea-4");
     let ran = project.longshore(["apply", "fovea-upgrade", "--to", "0.3.1", "--yes"]).run().expect_code(0);
-    assert_eq!(rig.running("fovea-1"), "0.3.1", "{ran}");
-    assert_eq!(rig.data("fovea-1", "label"), before);
-    assert_eq!(rig.containers("fovea-1")["postgres"], containers["postgres"], "the database was restarted: {ran}");
-    assert_eq!(rig.shell("fovea-1", "ls"), "docker-compose.yml", "{ran}");
+    assert_eq!(rig.running("fovea-4"), "0.3.1", "{ran}");
+    assert_eq!(rig.data("fovea-4", "label"), before);
+    assert_eq!(rig.containers("fovea-4")["postgres"], containers["postgres"], "the database was restarted: {ran}");
+    assert_eq!(rig.shell("fovea-4", "ls"), "docker-compose.yml", "{ran}");
     // One word in each line that has an image of the product, and nothing else.
     assert_eq!(file(), written.replace(":0.3.0 # pinned", ":0.3.1 # pinned"));
-    let asked = rig.shell("fovea-1", "docker compose config --images backend | sort");
+    let asked = rig.shell("fovea-4", "docker compose config --images backend | sort");
     assert!(asked.contains("fovea/backend:0.3.1"), "{asked}");
 
     // Meanwhile somebody moves the old tag. What ran goes back all the same.
     let repository = &images[0];
-    rig.shell("fovea-1", &format!("docker tag {repository}:0.3.1 {repository}:0.3.0"));
+    rig.shell("fovea-4", &format!("docker tag {repository}:0.3.1 {repository}:0.3.0"));
     let ran = project.longshore(["rollback", "last", "--yes"]).run().expect_code(0);
-    assert_eq!(rig.running("fovea-1"), "0.3.0", "{ran}");
-    assert_eq!(rig.image("fovea-1"), image, "{ran}");
+    assert_eq!(rig.running("fovea-4"), "0.3.0", "{ran}");
+    assert_eq!(rig.image("fovea-4"), image, "{ran}");
     assert_eq!(file(), written);
-    assert_eq!(rig.data("fovea-1", "label"), before);
+    assert_eq!(rig.data("fovea-4", "label"), before);
 }
 
 /// F-10: slow is not broken.
