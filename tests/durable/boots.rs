@@ -214,7 +214,7 @@ async fn a_host_that_restarts_before_the_step_began_has_nothing_to_take_back() {
             assert!(init.is_hooked(&host), "{init:?}");
             assert!(init.restart(&host).await);
         });
-        assert!(cut.0.is_err());
+        assert!(cut.0.is_err(), "{init:?}: {cut:?}");
         init.is_clean(&host).await;
         assert_eq!(host.lines("trace"), [""; 0], "{init:?}");
         assert_eq!(play.state(&act_of(0, "cut")).await, AttemptState::NotStarted, "{init:?}");
