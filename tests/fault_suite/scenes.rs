@@ -115,6 +115,7 @@ fn r45_a_step_that_restarts_sshd_cuts_its_own_link_and_is_followed_to_its_end() 
     let Some(field) = Field::sshd(1) else { return };
     let host = &field.hosts[0];
     let (listener, again) = victims::listener(host.direct.port()).expect("it listens");
+    let _new_one = victims::Listening(host.direct.port());
     // As a package's upgrade may: the listener and every session end, and a new one comes up.
     let restart = format!(
         "sleep 0.3; for s in /proc/[0-9]*/status; do \

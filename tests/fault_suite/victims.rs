@@ -108,6 +108,17 @@ pub fn listener(port: u16) -> Option<(Pid, String)> {
     })
 }
 
+/// The sshd that listens at a port, whoever started it; ended when dropped.
+pub struct Listening(pub u16);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some((id, _)) = listener(self.0) {
+            let _ = kill(id, Signal::SIGKILL);
+        }
+    }
+}
+
 fn parent(id: Pid) -> Option<Pid> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
